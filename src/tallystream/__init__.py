@@ -1,0 +1,3 @@
+"""Count streaming events per group and time window, exactly once, the moment they arrive."""
+
+__version__ = "0.1.0"
