@@ -1,7 +1,7 @@
 """What the planes implement: the stream, and the counter store. Every adapter passes tests/contracts."""
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import NamedTuple, Protocol
+from typing import Literal, NamedTuple, Protocol
 
 from tallystream.core.aggregate import Partial
 from tallystream.core.counting import Ledger, Tally
@@ -158,4 +158,32 @@ class CounterStore(Protocol):
         self, counter: Counter, window_ms: int, from_ms: int, to_ms: int, series_ids: Sequence[int] | None = None
     ) -> Iterator[Cell]:
         """Yield cells with window_start in [from_ms, to_ms), series by series, ascending by window."""
+        ...
+
+    def counts(
+        self, counter: Counter, window_ms: int, from_ms: int, to_ms: int, series_ids: Sequence[int]
+    ) -> dict[int, list[tuple[int, int]]]:
+        """
+        Return series id → [(window_start, count), …], ascending, of the cells with window_start in [from_ms, to_ms).
+
+        What `cells` yields, without the measured fields. Most queries ask for no more, so a store hands out its rows as they
+        are, with no object built for each cell. A series without a row may be left out.
+        """
+        ...
+
+    def count_totals(
+        self,
+        counter: Counter,
+        window_ms: int,
+        from_ms: int,
+        to_ms: int,
+        series_ids: Sequence[int] | None = None,
+        *,
+        per: Literal["series", "window"],
+    ) -> dict[int, int]:
+        """
+        Return the counts of the cells in [from_ms, to_ms) added up: by series id, or by window start over all the series.
+
+        Cost: one pass over the rows inside the store; "the largest 5 of 10,000 groups" then reads the cells of 5.
+        """
         ...
