@@ -187,3 +187,23 @@ class CounterStore(Protocol):
         Cost: one pass over the rows inside the store; "the largest 5 of 10,000 groups" then reads the cells of 5.
         """
         ...
+
+    def totals(self, counter: str) -> dict[int, int]:
+        """
+        Return series id → events counted since the counter's current generation began.
+
+        Never decreases while the generation lasts, also when rows end by `keep`: Prometheus reads it as a counter.
+        """
+        ...
+
+    def rejected_reasons(self) -> dict[str, int]:
+        """Return reason code → how many rejected events are kept."""
+        ...
+
+    def rejected_events(self, reason: str | None = None, before: int | None = None, limit: int = 50) -> list[RejectedEvent]:
+        """Return kept rejected events, newest (highest id) first, with id < before."""
+        ...
+
+    def throughput(self, since_ms: int) -> list[tuple[int, Ledger]]:
+        """Return (start of a minute of arrival, what became of what arrived in it), ascending, from since_ms on."""
+        ...
