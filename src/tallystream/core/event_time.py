@@ -1,0 +1,171 @@
+"""Event times: what producers write as a time, read singly or a whole column at once."""
+
+import re
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from functools import lru_cache
+from typing import NamedTuple
+
+# A slot names the stretch of time that an event falls into: the leading characters of its ISO text, or its start in ms.
+Slot = str | int
+
+_ISO = re.compile(r"(\d{4})-(\d\d)-(\d\d)[Tt ](\d\d):(\d\d):(\d\d)(?:[.,](\d+))?(Z|z|[+-]\d\d(?::?[0-5]\d)?)?", re.ASCII)
+_EPOCH = re.compile(r"-?\d{1,20}(?:\.\d+)?", re.ASCII)
+_DIGITS = b"0123456789"
+
+# An epoch number's unit is told by its size: 10^11 s is the year 5138, 10^11 ms is 1973, and so on up.
+_EPOCH_UNITS = ((10**11, 1_000, 1), (10**14, 1, 1), (10**17, 1, 1_000), (10**20, 1, 1_000_000))
+
+# How many characters of `2026-11-23T11:33:07` name a slot of this many milliseconds.
+_PREFIX_LENGTHS = {60_000: 16, 10_000: 18, 1_000: 19}
+
+
+class Slots(NamedTuple):
+    """A column of times, cut to a resolution."""
+
+    slots: list[Slot | None]  # one for each time; None: the time is missing or cannot be read
+    start_ms: dict[Slot, int]  # UTC milliseconds at which each slot starts
+    readable: bool  # no slot is None
+
+
+def slot_resolution(window_sizes_ms: Sequence[int]) -> int:
+    """Return the coarsest slot length in ms (a minute, 10 s or a second) of which every window size is a multiple."""
+    return next(size for size in _PREFIX_LENGTHS if all(window % size == 0 for window in window_sizes_ms))
+
+
+def parse_event_time(value: object) -> int | None:
+    """
+    Return an event time in UTC milliseconds (rounded down), or None if the value is no event time.
+
+    Taken are ISO 8601 date-times with seconds, any number of fraction digits and any offset (none means UTC), and epoch
+    seconds, milliseconds, microseconds or nanoseconds as a number or a numeric string; the unit is told by the size.
+    """
+    if isinstance(value, str):
+        if match := _ISO.fullmatch(value):
+            return _iso_ms(match)
+        if _EPOCH.fullmatch(value):
+            return _epoch_ms(float(value) if "." in value else int(value))
+        return None
+    if isinstance(value, int | float) and not isinstance(value, bool):
+        return _epoch_ms(value)
+    return None
+
+
+def _iso_ms(match: re.Match[str]) -> int | None:
+    year, month, day, hour, minute, second, fraction, offset = match.groups()
+    try:
+        at = datetime(int(year), int(month), int(day), int(hour), int(minute), int(second), tzinfo=UTC)
+    except ValueError:
+        return None
+    milliseconds = int(fraction[:3].ljust(3, "0")) if fraction else 0
+    return int(at.timestamp()) * 1_000 + milliseconds - _offset_ms(offset)
+
+
+def _offset_ms(offset: str | None) -> int:
+    if offset is None or offset in "Zz":
+        return 0
+    minutes = int(offset[1:3]) * 60 + int(offset[3:].lstrip(":") or 0)
+    return (-minutes if offset[0] == "-" else minutes) * 60_000
+
+
+def _epoch_ms(value: int | float) -> int | None:
+    for limit, multiplier, divisor in _EPOCH_UNITS:
+        if -limit < value < limit:
+            # Floor division of a double is exact, multiplying it first is not: whole units, then the rest.
+            if isinstance(value, float) and multiplier != 1:
+                whole = int(value // 1)
+                return whole * multiplier + int((value - whole) * multiplier)
+            return int(value * multiplier // divisor)
+    return None
+
+
+def assign_slots(values: Sequence[object], resolution_ms: int) -> Slots:
+    """
+    Cut a column of event times to slots of resolution_ms (60,000, 10,000 or 1,000).
+
+    Says the same of each value as `parse_event_time` (a test holds this), but a producer writes all its times in one
+    layout, so a column of equal layout is checked by character position, for all values in one pass each, and
+    only its few distinct prefixes are parsed.
+    """
+    column = _read_layout(values, resolution_ms)
+    if column is not None:
+        return column
+    by_length: dict[int, list[int]] = {}
+    if all(type(value) is str for value in values):
+        for index, value in enumerate(values):
+            by_length.setdefault(len(value), []).append(index)  # type: ignore[arg-type]
+    if not 1 < len(by_length) <= 8:
+        return _read_each(values, resolution_ms)
+    slots: list[Slot | None] = [None] * len(values)
+    start_ms: dict[Slot, int] = {}
+    readable = True
+    for indices in by_length.values():
+        part_values = [values[index] for index in indices]
+        part = _read_layout(part_values, resolution_ms) or _read_each(part_values, resolution_ms)
+        for index, slot in zip(indices, part.slots, strict=True):
+            slots[index] = slot
+        readable = readable and part.readable
+        # Prefixes of different layouts (other offsets) may be equal text for different instants: keep those apart as numbers.
+        if any(start_ms.get(slot, start) != start for slot, start in part.start_ms.items()):
+            return _read_each(values, resolution_ms)
+        start_ms |= part.start_ms
+    return Slots(slots, start_ms, readable)
+
+
+def _read_each(values: Sequence[object], resolution_ms: int) -> Slots:
+    slots: list[Slot | None] = []
+    starts: set[int] = set()
+    readable = True
+    for value in values:
+        time_ms = parse_event_time(value)
+        if time_ms is None:
+            slots.append(None)
+            readable = False
+        else:
+            start = time_ms - time_ms % resolution_ms
+            slots.append(start)
+            starts.add(start)
+    return Slots(slots, {start: start for start in starts}, readable)
+
+
+def _read_layout(values: Sequence[object], resolution_ms: int) -> Slots | None:
+    """Read a column whose texts share one ISO layout, lengths and offset included; None if they do not, or one is wrong."""
+    try:
+        text = "\n".join(values)  # type: ignore[arg-type]
+        column = text.encode("ascii")
+    except (TypeError, UnicodeEncodeError):
+        return None
+    first = text.partition("\n")[0]
+    layout = _ISO.fullmatch(first)
+    if layout is None:
+        return None
+    length = len(first)
+    stride = length + 1
+    rows = len(values)
+    # Equal lengths: as many characters as rows of this length, with a line feed behind each and (below) nowhere else.
+    if len(column) != rows * stride - 1 or column[length::stride].strip(b"\n"):
+        return None
+    digits = [position for group in range(1, 8) if group != 7 or layout[7] for position in range(*layout.span(group))]
+    for position in digits:
+        if column[position::stride].translate(None, _DIGITS):
+            return None
+    for position in set(range(length)).difference(digits):
+        if column[position::stride].translate(None, column[position : position + 1]):
+            return None
+    if column[17::stride].translate(None, b"012345"):  # tens of seconds; all that is left of it is in the prefix
+        return None
+    prefix_length = _PREFIX_LENGTHS[resolution_ms]
+    slots: list[Slot | None] = [value[:prefix_length] for value in values]  # type: ignore[index]
+    start_ms: dict[Slot, int] = {}
+    for prefix in set(slots):
+        start = _prefix_ms(prefix, layout[8])  # type: ignore[arg-type]
+        if start is None:
+            return None
+        start_ms[prefix] = start  # type: ignore[index]
+    return Slots(slots, start_ms, readable=True)
+
+
+@lru_cache(maxsize=4_096)
+def _prefix_ms(prefix: str, offset: str | None) -> int | None:
+    match = _ISO.fullmatch(prefix + "0000-00-00T00:00:00"[len(prefix) :] + (offset or ""))
+    return _iso_ms(match) if match else None

@@ -1,0 +1,1 @@
+"""Plane-independent steps: each reads, decides and commits once, and is handed its clock."""

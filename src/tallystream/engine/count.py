@@ -1,0 +1,85 @@
+"""The count step: lines of the stream become cells, ledger and position, in one commit."""
+
+from collections.abc import Callable, Collection, Iterator, Sequence
+
+from tallystream.core.counting import Tallier, Tally, merge_tallies
+from tallystream.core.definition import Definition
+from tallystream.core.errors import StorageError
+from tallystream.core.event import Reader
+from tallystream.ports import Chunk, CounterStore, Stream
+
+EVENTS_MAX = 50_000
+"""Lines of one step: enough to make a commit's cost small, few enough to stay small in memory."""
+
+_MINUTE_MS = 60_000
+
+
+class CountStep:
+    """Counts a stream's shards, each in order, from the position that the store holds."""
+
+    def __init__(self, stream: Stream, store: CounterStore, definition: Definition) -> None:
+        self._stream = stream
+        self._store = store
+        self._run_tallier = RunTallier(definition, store.seen)
+
+    def step(self, now_ms: int) -> int:
+        """
+        Count up to EVENTS_MAX waiting lines of every shard, one commit a shard; return how many were counted, 0 if none waited.
+
+        Cut off at any point, it leaves each shard counted up to its last commit. Raises StorageError.
+        """
+        positions = self._store.positions()
+        counted = 0
+        for state in self._stream.shards():
+            position = positions.get(state.shard, 0)
+            if state.next_sequence > position:
+                counted += self._count_shard(state.shard, position, now_ms)
+        return counted
+
+    def _count_shard(self, shard: int, position: int, now_ms: int) -> int:
+        chunks = self._stream.read(shard, position, EVENTS_MAX)
+        if not chunks or chunks[0].first_sequence != position:
+            found = f"lines from {chunks[0].first_sequence}" if chunks else "no lines"
+            raise StorageError(
+                f"shard {shard} of the stream holds {found}, but counting stands at {position}: lines that were accepted are"
+                " gone from the stream; restore a backup of both databases (`tally restore`)"
+            )
+        tally = self._run_tallier.tally(chunks)
+        # The store refuses a tally that does not begin at its position: another counted these lines meanwhile.
+        if tally is None or not self._store.commit(tally, now_ms):
+            return 0
+        return tally.next_sequence - tally.first_sequence
+
+
+class RunTallier:
+    """Tallies consecutive chunks of a shard, in as few batches as their arrival times allow."""
+
+    def __init__(self, definition: Definition, seen: Callable[[list[str]], set[str]]) -> None:
+        self._reader = Reader(definition)
+        self._tallier = Tallier(definition, self._reader)
+        self._seen = seen
+
+    def tally(self, chunks: Sequence[Chunk], seen_meanwhile: Collection[str] = ()) -> Tally | None:
+        """Return the tally of consecutive chunks; None if there are none. Ids in seen_meanwhile count as seen too."""
+        total: Tally | None = None
+        for run in self._runs(chunks):
+            batch = self._reader.read([line for chunk in run for line in chunk.lines], run[0].arrival_ms)
+            event_ids = self._tallier.event_ids(batch)
+            seen = self._seen(event_ids).union(seen_meanwhile) if event_ids else set()
+            if total is not None:
+                seen.update(total.event_ids)
+            tally = self._tallier.tally(batch, seen, run[0].shard, run[0].first_sequence)
+            total = tally if total is None else merge_tallies(total, tally)
+        return total
+
+    def _runs(self, chunks: Sequence[Chunk]) -> Iterator[list[Chunk]]:
+        """Cut chunks to runs that may be read as one batch: of one arrival time where that decides outcomes, else one minute."""
+        unit_ms = 1 if self._reader.needs_arrival else _MINUTE_MS
+        run: list[Chunk] = []
+        for chunk in chunks:
+            if run and chunk.arrival_ms // unit_ms != run[0].arrival_ms // unit_ms:
+                yield run
+                run = []
+            run.append(chunk)
+        if run:
+            yield run

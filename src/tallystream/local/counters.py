@@ -1,0 +1,515 @@
+"""The counter store in SQLite: cells, ledger, rejected events, changes and positions, which commit together."""
+
+import threading
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+import msgspec
+
+from tallystream.core.aggregate import FieldPartial, Partial, merge
+from tallystream.core.counting import CellKey, Cells, Ledger, Tally, group_values
+from tallystream.core.definition import Counter, Definition, fingerprint
+from tallystream.core.event import GroupValue
+from tallystream.local.sqlite import connect, ensure_schema, storage_errors, transaction
+from tallystream.ports import Cell, Change, Generation, RejectedEvent
+
+REJECTED_KEPT_MS = 30 * 86_400_000
+"""How long rejected events are kept, after they arrived."""
+
+_CHANGES_KEPT_MS = 3_600_000  # far longer than any follower is behind
+_MINUTES_KEPT_MS = 30 * 86_400_000
+_SERIES_CACHED_MAX = 100_000
+_VARIABLES_MAX = 500  # bound values in one statement
+
+_SCHEMA = """\
+CREATE TABLE version (version INTEGER NOT NULL) STRICT;
+INSERT INTO version VALUES (0);
+CREATE TABLE generation (
+    id INTEGER PRIMARY KEY,
+    counter TEXT NOT NULL,
+    generation INTEGER NOT NULL,   -- 1, 2, … of this counter
+    fingerprint TEXT NOT NULL,
+    since_ms INTEGER NOT NULL,
+    is_current INTEGER NOT NULL,   -- at most one of a counter; none once the definition drops it
+    UNIQUE (counter, generation)
+) STRICT;
+CREATE TABLE generation_start (
+    generation_id INTEGER NOT NULL,
+    shard INTEGER NOT NULL,
+    sequence INTEGER NOT NULL,     -- the generation counts lines from here; 0 for a shard without a row
+    PRIMARY KEY (generation_id, shard)
+) STRICT, WITHOUT ROWID;
+CREATE TABLE position (
+    shard INTEGER PRIMARY KEY,
+    next_sequence INTEGER NOT NULL -- of the next line to count
+) STRICT;
+CREATE TABLE ledger (
+    minute_ms INTEGER PRIMARY KEY, -- of arrival; -1: the total of all time
+    received INTEGER NOT NULL,
+    counted INTEGER NOT NULL,
+    unmatched INTEGER NOT NULL,
+    late INTEGER NOT NULL,
+    rejected INTEGER NOT NULL,
+    duplicate INTEGER NOT NULL
+) STRICT;
+CREATE TABLE series (
+    id INTEGER PRIMARY KEY,
+    generation_id INTEGER NOT NULL,
+    key TEXT NOT NULL,             -- the group's values, as core.counting.group_key writes them
+    total INTEGER NOT NULL,        -- events of all time; what expires from cell stays in it
+    UNIQUE (generation_id, key)
+) STRICT;
+CREATE TABLE cell (
+    series_id INTEGER NOT NULL,
+    window_ms INTEGER NOT NULL,
+    window_start_ms INTEGER NOT NULL,
+    count INTEGER NOT NULL,
+    fields TEXT,                   -- JSON [[count, sum, min, max], …] of the measured fields, decimals as text
+    first_arrival_ms INTEGER NOT NULL,
+    written_ms INTEGER NOT NULL,
+    PRIMARY KEY (series_id, window_ms, window_start_ms)
+) STRICT, WITHOUT ROWID;
+CREATE TABLE change (
+    generation_id INTEGER NOT NULL,
+    window_ms INTEGER NOT NULL,
+    window_start_ms INTEGER NOT NULL,
+    version INTEGER NOT NULL,      -- of the commit that last touched the window
+    written_ms INTEGER NOT NULL,
+    PRIMARY KEY (generation_id, window_ms, window_start_ms)
+) STRICT, WITHOUT ROWID;
+CREATE INDEX change_version ON change (version);
+CREATE TABLE rejected (
+    id INTEGER PRIMARY KEY AUTOINCREMENT,
+    shard INTEGER NOT NULL,
+    sequence INTEGER NOT NULL,
+    arrival_ms INTEGER NOT NULL,
+    reason TEXT NOT NULL,
+    message TEXT NOT NULL,
+    data BLOB NOT NULL,
+    UNIQUE (shard, sequence)
+) STRICT;
+CREATE INDEX rejected_reason ON rejected (reason, id);
+CREATE INDEX rejected_arrival ON rejected (arrival_ms);
+CREATE TABLE retried (             -- events that were rejected, and counted later
+    shard INTEGER NOT NULL,
+    sequence INTEGER NOT NULL,
+    retried_ms INTEGER NOT NULL,
+    PRIMARY KEY (shard, sequence)
+) STRICT, WITHOUT ROWID;
+CREATE TABLE seen (
+    event_id TEXT PRIMARY KEY,
+    arrival_ms INTEGER NOT NULL
+) STRICT, WITHOUT ROWID;
+CREATE INDEX seen_arrival ON seen (arrival_ms);
+"""
+
+_ALL_TIME = -1
+
+
+class _Gone(Exception):
+    """A row that a transaction counts on is not there; the transaction is rolled back."""
+
+
+_encode_fields = msgspec.json.Encoder().encode
+_decode_fields = msgspec.json.Decoder(tuple[FieldPartial, ...]).decode
+
+
+class SQLiteCounterStore:
+    """
+    A ports.CounterStore in one SQLite file, with the rejected events and the ledger by minute.
+
+    One object may be used by several threads, and several processes may open the same file: each commit is a transaction that
+    begins by checking the position it continues.
+    """
+
+    def __init__(self, path: Path, *, read_only: bool = False) -> None:
+        self.path = path
+        self._writer = connect(path, read_only=read_only)
+        if not read_only:
+            ensure_schema(self._writer, path, _SCHEMA, version=1)
+        self._reader = connect(path, read_only=True)
+        self._writer_lock = threading.Lock()
+        self._reader_lock = threading.RLock()
+        self._series_ids: dict[tuple[int, str], int] = {}  # writer's cache; ids never change
+
+    def close(self) -> None:
+        """Close the file. The store cannot be used afterwards."""
+        self._writer.close()
+        self._reader.close()
+
+    # Generations.
+
+    def declare(self, definition: Definition, positions: Mapping[int, int], now_ms: int) -> list[Generation]:
+        """See ports.CounterStore. `positions` are those that counting has reached: a new generation counts from there."""
+        generations = []
+        with self._writer_lock, transaction(self._writer, self.path):
+            known = {
+                row[0]: row[1:]
+                for row in self._writer.execute(
+                    "SELECT counter, id, generation, fingerprint, since_ms, is_current FROM generation ORDER BY generation"
+                )
+            }
+            self._writer.execute("UPDATE generation SET is_current = 0")
+            for counter in definition.counters:
+                meaning = fingerprint(counter, definition.stream)
+                generation_id, number, was_meaning, since_ms, was_current = known.get(counter.name, (0, 0, None, 0, 0))
+                started = was_meaning != meaning or not was_current
+                if started:
+                    number, since_ms = number + 1, now_ms
+                    generation_id = self._writer.execute(
+                        "INSERT INTO generation (counter, generation, fingerprint, since_ms, is_current)"
+                        " VALUES (?, ?, ?, ?, 1) RETURNING id",
+                        (counter.name, number, meaning, since_ms),
+                    ).fetchone()[0]
+                    self._writer.executemany(
+                        "INSERT INTO generation_start VALUES (?, ?, ?)",
+                        [(generation_id, shard, sequence) for shard, sequence in positions.items()],
+                    )
+                else:
+                    self._writer.execute("UPDATE generation SET is_current = 1 WHERE id = ?", (generation_id,))
+                generations.append(Generation(counter.name, number, since_ms, started))
+        return generations
+
+    def generations(self) -> list[Generation]:
+        """See ports.CounterStore."""
+        rows = self._fetch("SELECT counter, generation, since_ms FROM generation WHERE is_current ORDER BY id")
+        return [Generation(*row, started=False) for row in rows]
+
+    def generation_starts(self, counter: str) -> dict[int, int]:
+        """Return shard → sequence number from which the counter's current generation counts; a shard left out: from 0."""
+        return dict(
+            self._fetch(
+                "SELECT shard, sequence FROM generation_start JOIN generation ON generation.id = generation_id"
+                " WHERE counter = ? AND is_current",
+                (counter,),
+            )
+        )
+
+    # Counting.
+
+    def position(self, shard: int) -> int:
+        """See ports.CounterStore."""
+        return self.positions().get(shard, 0)
+
+    def positions(self) -> dict[int, int]:
+        """See ports.CounterStore."""
+        return dict(self._fetch("SELECT shard, next_sequence FROM position"))
+
+    def seen(self, event_ids: Iterable[str]) -> set[str]:
+        """See ports.CounterStore."""
+        found: set[str] = set()
+        for some in _slices(list(event_ids)):
+            marks = ", ".join("?" * len(some))
+            found.update(row[0] for row in self._fetch(f"SELECT event_id FROM seen WHERE event_id IN ({marks})", some))
+        return found
+
+    def commit(self, tally: Tally, now_ms: int) -> bool:
+        """See ports.CounterStore."""
+        with self._writer_lock, transaction(self._writer, self.path):
+            row = self._writer.execute("SELECT next_sequence FROM position WHERE shard = ?", (tally.shard,)).fetchone()
+            if (row[0] if row else 0) != tally.first_sequence:
+                return False
+            self._apply(tally, now_ms)
+            self._writer.executemany(
+                "INSERT INTO rejected (shard, sequence, arrival_ms, reason, message, data) VALUES (?, ?, ?, ?, ?, ?)",
+                [(tally.shard, *line) for line in tally.rejected],
+            )
+            self._writer.execute(
+                "INSERT INTO position VALUES (?, ?) ON CONFLICT DO UPDATE SET next_sequence = excluded.next_sequence",
+                (tally.shard, tally.next_sequence),
+            )
+        return True
+
+    def commit_retry(self, tallies: Sequence[Tally], rejected_ids: Sequence[int], now_ms: int) -> bool:
+        """
+        Move rejected events to the outcomes that they have now: their rows go, the tallies' cells and outcomes come.
+
+        The tallies' ledgers are added as they are: no event is new, so they hold 0 received, and one rejected less for each
+        event that another outcome gains. Returns False, and stores nothing, when a row of rejected_ids is gone.
+        """
+        try:
+            self._move_rejected(tallies, rejected_ids, now_ms)
+        except _Gone:
+            return False
+        return True
+
+    def _move_rejected(self, tallies: Sequence[Tally], rejected_ids: Sequence[int], now_ms: int) -> None:
+        with self._writer_lock, transaction(self._writer, self.path):
+            rows: list[tuple[int, int]] = []
+            for some in _slices(rejected_ids):
+                marks = ", ".join("?" * len(some))
+                rows += self._writer.execute(f"DELETE FROM rejected WHERE id IN ({marks}) RETURNING shard, sequence", some)
+            if len(rows) != len(rejected_ids):
+                raise _Gone
+            self._writer.executemany("INSERT INTO retried VALUES (?, ?, ?)", [(*row, now_ms) for row in rows])
+            for tally in tallies:
+                self._apply(tally, now_ms)
+
+    def _apply(self, tally: Tally, now_ms: int) -> None:
+        """Add cells, ledger, seen ids and changes, as one new version."""
+        version = self._writer.execute("UPDATE version SET version = version + 1 RETURNING version").fetchone()[0]
+        for name, cells in tally.cells.items():
+            if cells:
+                self._apply_cells(name, cells, tally.first_arrival_ms, version, now_ms)
+        for minute_ms, ledger in (*tally.ledgers.items(), (_ALL_TIME, tally.ledger)):
+            self._writer.execute(
+                "INSERT INTO ledger VALUES (?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO UPDATE SET"
+                " received = received + excluded.received, counted = counted + excluded.counted,"
+                " unmatched = unmatched + excluded.unmatched, late = late + excluded.late,"
+                " rejected = rejected + excluded.rejected, duplicate = duplicate + excluded.duplicate",
+                (minute_ms, *ledger),
+            )
+        self._writer.executemany(
+            "INSERT INTO seen VALUES (?, ?)", [(event_id, tally.first_arrival_ms) for event_id in tally.event_ids]
+        )
+
+    def _apply_cells(self, counter: str, cells: Cells, first_arrival_ms: int, version: int, now_ms: int) -> None:
+        generation_id = self._generation_id(counter)
+        finest_ms = min(key.window_ms for key in cells)
+        ids: dict[str, int] = {}
+        totals: dict[int, int] = {}
+        rows = []
+        for key, partial in cells.items():
+            series_id = ids.get(key.group)
+            if series_id is None:
+                series_id = ids[key.group] = self._series_id(generation_id, key.group)
+            if key.window_ms == finest_ms:
+                totals[series_id] = totals.get(series_id, 0) + partial.count
+            fields = None
+            if partial.fields:
+                partial = self._merge_stored(series_id, key, partial)
+                fields = _encode_fields(partial.fields).decode()
+            rows.append((series_id, key.window_ms, key.window_start_ms, partial.count, fields, first_arrival_ms, now_ms))
+        # A cell with measured fields was merged above and is replaced; a plain count is added by SQLite itself.
+        self._writer.executemany(
+            "INSERT INTO cell VALUES (?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO UPDATE SET"
+            " count = CASE WHEN excluded.fields IS NULL THEN count ELSE 0 END + excluded.count,"
+            " fields = excluded.fields, first_arrival_ms = min(first_arrival_ms, excluded.first_arrival_ms),"
+            " written_ms = excluded.written_ms",
+            rows,
+        )
+        self._writer.executemany("UPDATE series SET total = total + ? WHERE id = ?", [(n, id_) for id_, n in totals.items()])
+        windows = {(key.window_ms, key.window_start_ms) for key in cells}
+        self._writer.executemany(
+            "INSERT INTO change VALUES (?, ?, ?, ?, ?)"
+            " ON CONFLICT DO UPDATE SET version = excluded.version, written_ms = excluded.written_ms",
+            [(generation_id, window_ms, start_ms, version, now_ms) for window_ms, start_ms in windows],
+        )
+
+    def _merge_stored(self, series_id: int, key: CellKey, partial: Partial) -> Partial:
+        row = self._writer.execute(
+            "SELECT count, fields FROM cell WHERE series_id = ? AND window_ms = ? AND window_start_ms = ?",
+            (series_id, key.window_ms, key.window_start_ms),
+        ).fetchone()
+        return partial if row is None else merge(_partial(*row), partial)
+
+    def _generation_id(self, counter: str) -> int:
+        # Another process may have declared a new definition since: ask again in every transaction.
+        row = self._writer.execute("SELECT id FROM generation WHERE counter = ? AND is_current", (counter,)).fetchone()
+        if row is None:
+            raise LookupError(f"counter {counter!r} was not declared")
+        generation_id: int = row[0]
+        return generation_id
+
+    def _series_id(self, generation_id: int, key: str) -> int:
+        series_id = self._series_ids.get((generation_id, key))
+        if series_id is None:
+            row = self._writer.execute(
+                "SELECT id FROM series WHERE generation_id = ? AND key = ?", (generation_id, key)
+            ).fetchone()
+            if row is None:
+                # Not cached: this transaction may still be rolled back, and the id with it.
+                found: int = self._writer.execute(
+                    "INSERT INTO series (generation_id, key, total) VALUES (?, ?, 0) RETURNING id", (generation_id, key)
+                ).fetchone()[0]
+                return found
+            if len(self._series_ids) >= _SERIES_CACHED_MAX:
+                self._series_ids.clear()
+            series_id = self._series_ids[generation_id, key] = row[0]
+        return series_id
+
+    # Reading.
+
+    def version(self) -> int:
+        """See ports.CounterStore."""
+        version: int = self._fetch("SELECT version FROM version")[0][0]
+        return version
+
+    def data_version(self) -> int:
+        """Return a number that changes when the file was written by another connection; costs microseconds."""
+        version: int = self._fetch("PRAGMA data_version")[0][0]
+        return version
+
+    def changes(self, since_version: int) -> list[Change]:
+        """See ports.CounterStore. Changes are kept for an hour."""
+        rows = self._fetch(
+            "SELECT counter, window_ms, window_start_ms, version FROM change JOIN generation ON generation.id = generation_id"
+            " WHERE version > ? AND is_current ORDER BY version, counter, window_ms, window_start_ms",
+            (since_version,),
+        )
+        return [Change(*row) for row in rows]
+
+    def ledger(self) -> Ledger:
+        """See ports.CounterStore."""
+        rows = self._fetch(f"SELECT {', '.join(Ledger._fields)} FROM ledger WHERE minute_ms = ?", (_ALL_TIME,))
+        return Ledger(*rows[0]) if rows else Ledger()
+
+    def throughput(self, since_ms: int) -> list[tuple[int, Ledger]]:
+        """Return (minute of arrival, its ledger) from since_ms on, ascending; minutes in which nothing arrived are left out."""
+        rows = self._fetch(
+            f"SELECT minute_ms, {', '.join(Ledger._fields)} FROM ledger WHERE minute_ms >= max(?, 0) ORDER BY minute_ms",
+            (since_ms,),
+        )
+        return [(minute_ms, Ledger(*outcomes)) for minute_ms, *outcomes in rows]
+
+    def series(self, counter: str) -> dict[int, tuple[GroupValue, ...]]:
+        """See ports.CounterStore."""
+        return {series_id: group_values(key) for series_id, key, _ in self._series_rows(counter)}
+
+    def series_totals(self, counter: str) -> dict[int, int]:
+        """Return series id → events counted since the current generation began; they never decrease."""
+        return {series_id: total for series_id, _, total in self._series_rows(counter)}
+
+    def cells(
+        self, counter: Counter, window_ms: int, from_ms: int, to_ms: int, series_ids: Sequence[int] | None = None
+    ) -> Iterator[Cell]:
+        """See ports.CounterStore."""
+        for series_id, start_ms, count, fields in self._cell_rows(
+            "window_start_ms, count, fields", counter, window_ms, from_ms, to_ms, series_ids
+        ):
+            yield Cell(series_id, start_ms, _partial(count, fields))
+
+    def counts(
+        self, counter: Counter, window_ms: int, from_ms: int, to_ms: int, series_ids: Sequence[int]
+    ) -> dict[int, list[tuple[int, int]]]:
+        """See ports.CounterStore."""
+        found = {}
+        for series_id in series_ids:
+            rows = self._fetch(
+                "SELECT window_start_ms, count FROM cell WHERE series_id = ? AND window_ms = ?"
+                " AND window_start_ms >= ? AND window_start_ms < ? ORDER BY window_start_ms",
+                (series_id, window_ms, from_ms, to_ms),
+            )
+            if rows:
+                found[series_id] = rows
+        return found
+
+    def count_totals(
+        self,
+        counter: Counter,
+        window_ms: int,
+        from_ms: int,
+        to_ms: int,
+        series_ids: Sequence[int] | None = None,
+        *,
+        per: Literal["series", "window"],
+    ) -> dict[int, int]:
+        """See ports.CounterStore."""
+        column = "series_id" if per == "series" else "window_start_ms"
+        totals: dict[int, int] = {}
+        for some in _slices(self._ids(counter, series_ids)):
+            rows = self._fetch(
+                f"SELECT {column}, sum(count) FROM cell WHERE series_id IN ({', '.join('?' * len(some))})"
+                f" AND window_ms = ? AND window_start_ms >= ? AND window_start_ms < ? GROUP BY {column}",
+                (*some, window_ms, from_ms, to_ms),
+            )
+            for key, total in rows:
+                totals[key] = totals.get(key, 0) + total
+        return totals
+
+    def first_arrivals(self, counter: Counter, window_ms: int) -> dict[tuple[int, int], int]:
+        """Return (series id, window start) → arrival_ms of the earliest chunk that may have touched the cell."""
+        rows = self._cell_rows("window_start_ms, first_arrival_ms", counter, window_ms, -(2**62), 2**62, None)
+        return {(series_id, start_ms): arrival_ms for series_id, start_ms, arrival_ms in rows}
+
+    # Rejected events.
+
+    def rejected_events(self, reason: str | None = None, before: int | None = None, limit: int = 50) -> list[RejectedEvent]:
+        """Return rejected events, newest first: of one reason or of all, with ids below `before`."""
+        rows = self._fetch(
+            "SELECT id, shard, sequence, arrival_ms, reason, message, data FROM rejected"
+            f" WHERE id < ? {'AND reason = ?' if reason is not None else ''} ORDER BY id DESC LIMIT ?",
+            (2**62 if before is None else before, *([reason] if reason is not None else []), limit),
+        )
+        return [RejectedEvent(*row) for row in rows]
+
+    def rejected_reasons(self) -> dict[str, int]:
+        """Return reason → number of rejected events that are kept."""
+        return dict(self._fetch("SELECT reason, count(*) FROM rejected GROUP BY reason ORDER BY reason"))
+
+    def rejected_sequences(self, shard: int) -> set[int]:
+        """Return the sequence numbers of a shard's rejected events that are kept."""
+        return {row[0] for row in self._fetch("SELECT sequence FROM rejected WHERE shard = ?", (shard,))}
+
+    def retried_sequences(self, counter: str, shard: int) -> set[int]:
+        """Return the sequence numbers of a shard's events that the counter's current generation got by a retry."""
+        rows = self._fetch(
+            "SELECT sequence FROM retried JOIN generation ON retried_ms >= since_ms"
+            " WHERE counter = ? AND is_current AND shard = ?",
+            (counter, shard),
+        )
+        return {row[0] for row in rows}
+
+    # Expiry.
+
+    def expire(self, definition: Definition, now_ms: int) -> int:
+        """
+        Delete what has outlived its time: cells by `keep`, rejected events, seen ids, changes, minutes of the ledger.
+
+        Returns how many rows went. Each table, and each series, is a transaction of its own: counting goes on in between.
+        """
+        limits = [
+            ("rejected", "arrival_ms < ?", (now_ms - REJECTED_KEPT_MS,)),
+            ("retried", "retried_ms < ?", (now_ms - REJECTED_KEPT_MS,)),
+            ("seen", "arrival_ms < ?", (now_ms - definition.stream.retention_ms,)),
+            ("change", "written_ms < ?", (now_ms - _CHANGES_KEPT_MS,)),
+            ("ledger", "minute_ms >= 0 AND minute_ms < ?", (now_ms - _MINUTES_KEPT_MS,)),
+        ]
+        gone = sum(self._delete(table, condition, values) for table, condition, values in limits)
+        for counter in definition.counters:
+            if counter.keep_ms is not None:
+                for series_id, _, _ in self._series_rows(counter.name):
+                    gone += self._delete("cell", "series_id = ? AND written_ms < ?", (series_id, now_ms - counter.keep_ms))
+        return gone
+
+    def _delete(self, table: str, condition: str, values: tuple[int, ...]) -> int:
+        if not self._fetch(f"SELECT 1 FROM {table} WHERE {condition} LIMIT 1", values):
+            return 0
+        with self._writer_lock, transaction(self._writer, self.path):
+            return self._writer.execute(f"DELETE FROM {table} WHERE {condition}", values).rowcount
+
+    # Rows.
+
+    def _fetch(self, statement: str, values: Sequence[Any] = ()) -> list[Any]:
+        with self._reader_lock, storage_errors(self.path):
+            return self._reader.execute(statement, values).fetchall()
+
+    def _series_rows(self, counter: str) -> list[tuple[int, str, int]]:
+        return self._fetch(
+            "SELECT series.id, key, total FROM series JOIN generation ON generation.id = generation_id"
+            " WHERE counter = ? AND is_current ORDER BY series.id",
+            (counter,),
+        )
+
+    def _ids(self, counter: Counter, series_ids: Sequence[int] | None) -> Sequence[int]:
+        return [row[0] for row in self._series_rows(counter.name)] if series_ids is None else series_ids
+
+    def _cell_rows(
+        self, columns: str, counter: Counter, window_ms: int, from_ms: int, to_ms: int, series_ids: Sequence[int] | None
+    ) -> Iterator[tuple[Any, ...]]:
+        for some in _slices(sorted(self._ids(counter, series_ids))):
+            yield from self._fetch(
+                f"SELECT series_id, {columns} FROM cell WHERE series_id IN ({', '.join('?' * len(some))})"
+                " AND window_ms = ? AND window_start_ms >= ? AND window_start_ms < ? ORDER BY series_id, window_start_ms",
+                (*some, window_ms, from_ms, to_ms),
+            )
+
+
+def _partial(count: int, fields: str | None) -> Partial:
+    return Partial(count) if fields is None else Partial(count, _decode_fields(fields))
+
+
+def _slices(values: Sequence[Any]) -> Iterator[Sequence[Any]]:
+    for start in range(0, len(values), _VARIABLES_MAX):
+        yield values[start : start + _VARIABLES_MAX]

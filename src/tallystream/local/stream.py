@@ -1,0 +1,234 @@
+"""The stream in SQLite: lines in shards, kept in compressed chunks."""
+
+import threading
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from zlib import crc32
+
+import zstandard
+
+from tallystream.core.definition import Stream as StreamDefinition
+from tallystream.core.errors import StorageError
+from tallystream.local.sqlite import connect, ensure_schema, storage_errors, transaction
+from tallystream.ports import Append, Appended, Chunk, ShardState
+
+CHUNK_LINES_MAX = 5_000
+"""Lines of a chunk: what decompresses together."""
+
+_PRUNE_CHUNKS_MAX = 500  # of one transaction, so that a large prune does not hold up appends
+
+_SCHEMA = """\
+CREATE TABLE shard (
+    shard INTEGER PRIMARY KEY,
+    next_sequence INTEGER NOT NULL,
+    last_arrival_ms INTEGER NOT NULL,
+    pruned_sequence INTEGER NOT NULL DEFAULT 0,    -- lines below it are gone
+    pruned_arrival_ms INTEGER NOT NULL DEFAULT -1  -- the newest arrival among them
+) STRICT;
+CREATE TABLE chunk (
+    shard INTEGER NOT NULL,
+    next_sequence INTEGER NOT NULL,
+    first_sequence INTEGER NOT NULL,
+    arrival_ms INTEGER NOT NULL,
+    payload BLOB NOT NULL  -- a zstd frame with checksum: the lines, joined by line feeds
+) STRICT;
+CREATE UNIQUE INDEX chunk_position ON chunk (shard, next_sequence);
+CREATE TABLE idempotency (
+    key TEXT PRIMARY KEY,
+    digest BLOB NOT NULL,
+    answer BLOB NOT NULL,
+    arrival_ms INTEGER NOT NULL
+) STRICT, WITHOUT ROWID;
+CREATE INDEX idempotency_arrival ON idempotency (arrival_ms);
+CREATE TABLE source (
+    source TEXT PRIMARY KEY,
+    position INTEGER NOT NULL,
+    arrival_ms INTEGER NOT NULL
+) STRICT, WITHOUT ROWID;
+"""
+
+
+class SQLiteStream:
+    """
+    A ports.Stream in one SQLite file.
+
+    One object may be used by several threads, and several processes may open the same file: every append is a transaction
+    that reads the sequence numbers it continues.
+    """
+
+    def __init__(self, path: Path, definition: StreamDefinition, *, read_only: bool = False) -> None:
+        self.path = path
+        self._retention_ms = definition.retention_ms
+        self._shards = definition.shards
+        self._next_shard = 0
+        self._compress = zstandard.ZstdCompressor(level=1, write_checksum=True).compress
+        self._writer = connect(path, read_only=read_only)
+        if not read_only:
+            ensure_schema(self._writer, path, _SCHEMA, version=1)
+        self._reader = connect(path, read_only=True)
+        self._writer_lock = threading.Lock()
+        self._reader_lock = threading.Lock()
+
+    def close(self) -> None:
+        """Close the file. The stream cannot be used afterwards."""
+        self._writer.close()
+        self._reader.close()
+
+    def append(self, appends: Sequence[Append], now_ms: int) -> list[Appended]:
+        """See ports.Stream. Raises ValueError if a line holds a line feed."""
+        with self._writer_lock, transaction(self._writer, self.path):
+            fates = [self._claim(append, now_ms) for append in appends]
+            stored = [append for append, fate in zip(appends, fates, strict=True) if fate.stored]
+            for shard, lines in self._distribute(stored):
+                self._append_lines(shard, lines, now_ms)
+        return fates
+
+    def read(self, shard: int, sequence: int, events_max: int) -> list[Chunk]:
+        """See ports.Stream."""
+        rows = []
+        lines = 0
+        with self._reader_lock, storage_errors(self.path):
+            cursor = self._reader.execute(
+                "SELECT first_sequence, next_sequence, arrival_ms, payload FROM chunk"
+                " WHERE shard = ? AND next_sequence > ? ORDER BY next_sequence",
+                (shard, sequence),
+            )
+            for row in cursor:
+                if rows and lines + row[1] - row[0] > events_max:
+                    break
+                rows.append(row)
+                lines += row[1] - row[0]
+            cursor.close()
+        chunks = [self._open_chunk(shard, *row) for row in rows]
+        if chunks and chunks[0].first_sequence < sequence:
+            first = chunks[0]
+            cut = first.lines[sequence - first.first_sequence :]
+            chunks[0] = first._replace(first_sequence=sequence, lines=cut)
+        return chunks
+
+    def shards(self) -> list[ShardState]:
+        """See ports.Stream. Holds every shard that was ever written, also when the definition has fewer now."""
+        with self._reader_lock, storage_errors(self.path):
+            rows = self._reader.execute("SELECT shard, next_sequence, last_arrival_ms FROM shard ORDER BY shard").fetchall()
+        return [ShardState(*row) for row in rows]
+
+    def pruned(self) -> dict[int, tuple[int, int]]:
+        """Return shard → (sequence below which lines are gone, newest arrival_ms among them or -1)."""
+        with self._reader_lock, storage_errors(self.path):
+            rows = self._reader.execute("SELECT shard, pruned_sequence, pruned_arrival_ms FROM shard").fetchall()
+        return {shard: (sequence, arrival_ms) for shard, sequence, arrival_ms in rows}
+
+    def source_position(self, source: str) -> int:
+        """See ports.Stream."""
+        with self._reader_lock, storage_errors(self.path):
+            row = self._reader.execute("SELECT position FROM source WHERE source = ?", (source,)).fetchone()
+        return row[0] if row else 0
+
+    def data_version(self) -> int:
+        """Return a number that changes when the file was written by another connection; costs microseconds."""
+        with self._reader_lock, storage_errors(self.path):
+            version: int = self._reader.execute("PRAGMA data_version").fetchone()[0]
+        return version
+
+    def prune(self, now_ms: int, counted: Mapping[int, int]) -> int:
+        """See ports.Stream. Idempotency keys go after the same time."""
+        cutoff_ms = now_ms - self._retention_ms
+        pruned = 0
+        for shard, position in counted.items():
+            while True:
+                lines, chunks = self._prune_some(shard, position, cutoff_ms)
+                pruned += lines
+                if chunks < _PRUNE_CHUNKS_MAX:
+                    break
+        with self._writer_lock, transaction(self._writer, self.path):
+            self._writer.execute("DELETE FROM idempotency WHERE arrival_ms < ?", (cutoff_ms,))
+        if pruned:
+            with self._writer_lock, storage_errors(self.path):
+                self._writer.execute("PRAGMA incremental_vacuum(2000)").fetchall()
+        return pruned
+
+    def _claim(self, append: Append, now_ms: int) -> Appended:
+        """Decide whether an append is to be stored, and note its key and its source's new position."""
+        key, source = append.idempotency_key, append.source
+        if key is not None:
+            row = self._writer.execute("SELECT digest, answer FROM idempotency WHERE key = ?", (key,)).fetchone()
+            if row is not None:
+                return Appended(repeated=row[1]) if row[0] == append.digest else Appended(key_reused=True)
+        if source is not None:
+            row = self._writer.execute("SELECT position FROM source WHERE source = ?", (source.source,)).fetchone()
+            position = row[0] if row else 0
+            if position != source.start:
+                return Appended(source_position=position)
+            self._writer.execute(
+                "INSERT INTO source VALUES (?, ?, ?)"
+                " ON CONFLICT DO UPDATE SET position = excluded.position, arrival_ms = excluded.arrival_ms",
+                (source.source, source.end, now_ms),
+            )
+        if key is not None:
+            self._writer.execute("INSERT INTO idempotency VALUES (?, ?, ?, ?)", (key, append.digest, append.answer, now_ms))
+        return Appended(stored=True)
+
+    def _distribute(self, appends: Sequence[Append]) -> Iterator[tuple[int, list[bytes]]]:
+        """Yield (shard, lines): by partition key where there is one, else all to one shard, the next at each commit."""
+        keyed: dict[int, list[bytes]] = {}
+        unkeyed: list[bytes] = []
+        for append in appends:
+            if append.partition_keys is None:
+                unkeyed.extend(append.lines)
+            else:
+                for line, key in zip(append.lines, append.partition_keys, strict=True):
+                    keyed.setdefault(crc32(key.encode()) % self._shards, []).append(line)
+        if unkeyed:
+            self._next_shard = (self._next_shard + 1) % self._shards
+            yield self._next_shard, unkeyed
+        yield from keyed.items()
+
+    def _append_lines(self, shard: int, lines: list[bytes], now_ms: int) -> None:
+        row = self._writer.execute("SELECT next_sequence, last_arrival_ms FROM shard WHERE shard = ?", (shard,)).fetchone()
+        first_sequence, last_arrival_ms = row or (0, 0)
+        arrival_ms = max(now_ms, last_arrival_ms)  # a clock set back must not make arrivals decrease
+        sequence = first_sequence
+        for start in range(0, len(lines), CHUNK_LINES_MAX):
+            part = lines[start : start + CHUNK_LINES_MAX]
+            payload = b"\n".join(part)
+            if payload.count(b"\n") != len(part) - 1:
+                raise ValueError("a line holds a line feed; split it, or replace the line feed by a space")
+            next_sequence = sequence + len(part)
+            self._writer.execute(
+                "INSERT INTO chunk (shard, next_sequence, first_sequence, arrival_ms, payload) VALUES (?, ?, ?, ?, ?)",
+                (shard, next_sequence, sequence, arrival_ms, self._compress(payload)),
+            )
+            sequence = next_sequence
+        self._writer.execute(
+            "INSERT INTO shard (shard, next_sequence, last_arrival_ms) VALUES (?, ?, ?) ON CONFLICT DO UPDATE"
+            " SET next_sequence = excluded.next_sequence, last_arrival_ms = excluded.last_arrival_ms",
+            (shard, sequence, arrival_ms),
+        )
+
+    def _open_chunk(self, shard: int, first_sequence: int, next_sequence: int, arrival_ms: int, payload: bytes) -> Chunk:
+        try:
+            lines = zstandard.ZstdDecompressor().decompress(payload).split(b"\n")
+            if len(lines) != next_sequence - first_sequence:
+                raise zstandard.ZstdError("wrong number of lines")
+        except zstandard.ZstdError as error:
+            raise StorageError(
+                f"{self.path}: lines {first_sequence} to {next_sequence - 1} of shard {shard} are damaged ({error});"
+                " restore a backup (`tally restore`)"
+            ) from error
+        return Chunk(shard, first_sequence, arrival_ms, lines)
+
+    def _prune_some(self, shard: int, position: int, cutoff_ms: int) -> tuple[int, int]:
+        """Delete some of a shard's oldest chunks; return how many lines and chunks went."""
+        with self._writer_lock, transaction(self._writer, self.path):
+            rows = self._writer.execute(
+                "SELECT rowid, first_sequence, next_sequence, arrival_ms FROM chunk"
+                " WHERE shard = ? AND next_sequence <= ? ORDER BY next_sequence LIMIT ?",
+                (shard, position, _PRUNE_CHUNKS_MAX),
+            ).fetchall()
+            old = [row for row in rows if row[3] < cutoff_ms]
+            if old:
+                self._writer.executemany("DELETE FROM chunk WHERE rowid = ?", [(row[0],) for row in old])
+                self._writer.execute(
+                    "UPDATE shard SET pruned_sequence = ?, pruned_arrival_ms = ? WHERE shard = ?", (*old[-1][2:], shard)
+                )
+        return sum(row[2] - row[1] for row in old), len(old)
