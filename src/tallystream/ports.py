@@ -207,3 +207,16 @@ class CounterStore(Protocol):
     def throughput(self, since_ms: int) -> list[tuple[int, Ledger]]:
         """Return (start of a minute of arrival, what became of what arrived in it), ascending, from since_ms on."""
         ...
+
+    def commit_retry(self, tallies: Sequence[Tally], rejected_ids: Sequence[int], now_ms: int) -> bool:
+        """
+        Move rejected events to the outcomes that they have now, in one transaction: their rows go, the tallies come.
+
+        The tallies' ledgers are added as they are: no event is new, so they hold 0 received, and one rejected less for each
+        event that another outcome gains. Returns False, and stores nothing, when a row of rejected_ids is gone.
+        """
+        ...
+
+    def expire(self, definition: Definition, now_ms: int) -> int:
+        """Delete what has outlived its time: cells by `keep`, rejected events after 30 days; return how many rows went."""
+        ...

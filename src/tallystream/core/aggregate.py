@@ -1,11 +1,11 @@
 """
 Partial aggregates: what a group holds in a window, of one batch or of all.
 
-Numbers. A count is an integer. A measured number is a JSON number from -10^18 to 10^18. Integers are taken as they are. Other numbers are
-read as the nearest double and stand for its shortest decimal form, rounded half-even to 18 decimals; up to 15 significant digits that
-is the number the producer wrote. All additions are then exact: a sum has at most 18 decimals, and the context below has room
-for 10^40 such numbers. So a sum does not depend on order or on batches, and differs from the sum of what was written by at
-most 1 in the 16th significant digit of each number, plus 5 * 10^-19 for each.
+Numbers. A count is an integer. A measured number is a JSON number from -10^18 to 10^18. Integers are taken as they are.
+Other numbers are read as the nearest double and stand for its shortest decimal form, rounded half-even to 18 decimals; up
+to 15 significant digits that is the number the producer wrote. All additions are then exact: a sum has at most 18
+decimals, and the context below has room for 10^40 such numbers. So a sum does not depend on order or on batches, and
+differs from the sum of what was written by at most 1 in the 16th significant digit of each number, plus 5 * 10^-19 for each.
 """
 
 from collections.abc import Iterable, Sequence
@@ -26,7 +26,7 @@ _ZERO = Decimal(0)
 class FieldPartial(NamedTuple):
     """Numbers seen in one measured field. Exact; min and max are None when count is 0."""
 
-    count: int
+    count: int  # type: ignore[assignment]  # hides tuple.count
     sum: Decimal
     min: Decimal | None
     max: Decimal | None
@@ -35,7 +35,7 @@ class FieldPartial(NamedTuple):
 class Partial(NamedTuple):
     """What a group holds in a window: events, and numbers for each of the counter's measured fields, in their order."""
 
-    count: int
+    count: int  # type: ignore[assignment]  # hides tuple.count
     fields: tuple[FieldPartial, ...] = ()
 
 
@@ -47,7 +47,7 @@ def empty(fields: int) -> Partial:
     return Partial(0, (_EMPTY_FIELD,) * fields)
 
 
-def exact_number(value: int | float) -> Decimal:
+def exact_number(value: float) -> Decimal:
     """Return a measured number as the decimal that is added (see the module's text for its exactness)."""
     number = Decimal(value) if isinstance(value, int) else Decimal(repr(value))
     # A double has 17 significant digits, so one of at least 0.1 has no more than 17 decimals.
@@ -82,7 +82,10 @@ def _merge_field(a: FieldPartial, b: FieldPartial) -> FieldPartial:
         return b
     if not b.count:
         return a
-    assert a.min is not None and b.min is not None and a.max is not None and b.max is not None
+    assert a.min is not None
+    assert b.min is not None
+    assert a.max is not None
+    assert b.max is not None
     return FieldPartial(a.count + b.count, _EXACT.add(a.sum, b.sum), min(a.min, b.min), max(a.max, b.max))
 
 

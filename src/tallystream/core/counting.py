@@ -26,6 +26,7 @@ class Ledger(NamedTuple):
     duplicate: int = 0
 
     def plus(self, other: "Ledger") -> "Ledger":
+        """Return the sum of both, outcome by outcome."""
         return Ledger(*map(add, self, other))
 
 
@@ -66,6 +67,7 @@ class Tally(NamedTuple):
 
     @property
     def ledger(self) -> Ledger:
+        """The outcomes of all its minutes."""
         total = Ledger()
         for ledger in self.ledgers.values():
             total = total.plus(ledger)
@@ -124,7 +126,8 @@ class Tallier:
             batch: as read by the Reader of the same definition.
             seen: event ids that were counted before; events with one of them are duplicates, and so is every event
                 of the batch but the first with the same id.
-            shard, first_sequence: where the batch's first line stands in the stream.
+            shard: that the batch is of.
+            first_sequence: of the batch's first line.
         """
         events, slots, new_ids = batch.events, batch.slots, []
         if self._event_id is not None:

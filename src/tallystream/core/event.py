@@ -1,9 +1,9 @@
 """
 From bytes to events: which fields a definition needs, read fast; and why a record is no event, said exactly.
 
-Reading has two paths that agree on everything (a property test holds it). The fast one decodes into a typed struct with only the
-needed fields. A record that it refuses alone takes the slow one, which takes the record apart field by field: some of what
-the fast path refuses is fine (`{"user": null}` where `user.country` is wanted), and the rest gets its reason.
+Reading has two paths that agree on everything (a property test holds it). The fast one decodes into a typed struct with only
+the needed fields. A record that it refuses alone takes the slow one, which takes it apart field by field: some of what the
+fast path refuses is fine (`{"user": null}` where `user.country` is wanted), and the rest gets its reason.
 """
 
 from collections.abc import Callable, Sequence
@@ -44,7 +44,7 @@ _MEASURED = msgspec.Meta(ge=-NUMBER_MAX, le=NUMBER_MAX)
 class Rejection(NamedTuple):
     """Why a line is no event: its index in the batch, a code of REASONS, and a sentence with what was found."""
 
-    index: int
+    index: int  # type: ignore[assignment]  # hides tuple.index
     reason: str
     message: str
 
@@ -61,7 +61,7 @@ class Batch(NamedTuple):
     rejections: list[Rejection]  # ascending by index
 
 
-class _Refused(Exception):
+class _RefusedError(Exception):
     """A record's rejection, on its way up through the slow path."""
 
     def __init__(self, reason: str, message: str) -> None:
@@ -138,7 +138,7 @@ class Reader:
                 position = len(events) + len(refused)
                 try:
                     events.append(self._read_slowly(lines[position]))
-                except _Refused as refusal:
+                except _RefusedError as refusal:
                     refused.append(position)
                     rejections.append(Rejection(line_index[position], refusal.reason, refusal.message))
         if not refused:
@@ -213,14 +213,14 @@ class Reader:
         try:
             top = self._decode_top(line)
         except RecursionError:
-            raise _Refused("invalid_json", "the JSON is nested too deeply to be read; send it flatter") from None
+            raise _RefusedError("invalid_json", "the JSON is nested too deeply to be read; send it flatter") from None
         except msgspec.ValidationError:
             found = msgspec.json.Decoder(msgspec.Raw).decode(line)
             message = f"an event is a JSON object, found {_shown(bytes(found).decode())}; send one object a line"
-            raise _Refused("not_an_object", message) from None
+            raise _RefusedError("not_an_object", message) from None
         except (msgspec.DecodeError, UnicodeDecodeError) as error:
             message = f"{str(error).removeprefix('JSON is malformed: ')}; send one JSON object (RFC 8259) a line"
-            raise _Refused("invalid_json", message) from None
+            raise _RefusedError("invalid_json", message) from None
         values = {}
         for path, check in self._checks.items():
             value = self._field(top, path)
@@ -282,7 +282,7 @@ class _FieldCheck:
         for role in sorted(self.roles):
             allowed, reason, remedy = _ROLE_CHECKS[role]
             if value is not None and not allowed(value):
-                raise _Refused(reason, f"{self.path} is {_shown(value)}; allowed is {remedy}")
+                raise _RefusedError(reason, f"{self.path} is {_shown(value)}; allowed is {remedy}")
 
 
 def _is_time(value: Any) -> bool:

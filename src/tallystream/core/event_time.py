@@ -3,6 +3,7 @@
 import re
 from collections.abc import Sequence
 from datetime import UTC, datetime
+from decimal import ROUND_FLOOR, Context, Decimal
 from functools import lru_cache
 from typing import NamedTuple
 
@@ -10,11 +11,13 @@ from typing import NamedTuple
 Slot = str | int
 
 _ISO = re.compile(r"(\d{4})-(\d\d)-(\d\d)[Tt ](\d\d):(\d\d):(\d\d)(?:[.,](\d+))?(Z|z|[+-]\d\d(?::?[0-5]\d)?)?", re.ASCII)
-_EPOCH = re.compile(r"-?\d{1,20}(?:\.\d+)?", re.ASCII)
+_EPOCH = re.compile(r"-?\d{1,20}(?:\.\d{1,20})?", re.ASCII)
 _DIGITS = b"0123456789"
 
 # An epoch number's unit is told by its size: 10^11 s is the year 5138, 10^11 ms is 1973, and so on up.
 _EPOCH_UNITS = ((10**11, 1_000, 1), (10**14, 1, 1), (10**17, 1, 1_000), (10**20, 1, 1_000_000))
+
+_EXACT = Context(prec=60)  # of the 40 digits that _EPOCH lets through, none is lost
 
 # How many characters of `2026-11-23T11:33:07` name a slot of this many milliseconds.
 _PREFIX_LENGTHS = {60_000: 16, 10_000: 18, 1_000: 19}
@@ -44,11 +47,11 @@ def parse_event_time(value: object) -> int | None:
         if match := _ISO.fullmatch(value):
             return _iso_ms(match)
         if _EPOCH.fullmatch(value):
-            return _epoch_ms(float(value) if "." in value else int(value))
+            return _epoch_ms(Decimal(value) if "." in value else int(value))
         return None
-    if isinstance(value, int | float) and not isinstance(value, bool):
-        return _epoch_ms(value)
-    return None
+    if type(value) is float:
+        return _epoch_ms(Decimal(repr(value)))  # the decimal that was written, not the double next to it
+    return _epoch_ms(value) if type(value) is int else None
 
 
 def _iso_ms(match: re.Match[str]) -> int | None:
@@ -68,14 +71,12 @@ def _offset_ms(offset: str | None) -> int:
     return (-minutes if offset[0] == "-" else minutes) * 60_000
 
 
-def _epoch_ms(value: int | float) -> int | None:
+def _epoch_ms(value: int | Decimal) -> int | None:
     for limit, multiplier, divisor in _EPOCH_UNITS:
         if -limit < value < limit:
-            # Floor division of a double is exact, multiplying it first is not: whole units, then the rest.
-            if isinstance(value, float) and multiplier != 1:
-                whole = int(value // 1)
-                return whole * multiplier + int((value - whole) * multiplier)
-            return int(value * multiplier // divisor)
+            if isinstance(value, int):
+                return value * multiplier // divisor
+            return int(_EXACT.divide(_EXACT.multiply(value, multiplier), divisor).to_integral_value(ROUND_FLOOR))
     return None
 
 
@@ -158,7 +159,7 @@ def _read_layout(values: Sequence[object], resolution_ms: int) -> Slots | None:
     slots: list[Slot | None] = [value[:prefix_length] for value in values]  # type: ignore[index]
     start_ms: dict[Slot, int] = {}
     for prefix in set(slots):
-        start = _prefix_ms(prefix, layout[8])  # type: ignore[arg-type]
+        start = _prefix_ms(prefix, layout[8])
         if start is None:
             return None
         start_ms[prefix] = start  # type: ignore[index]

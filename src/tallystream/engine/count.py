@@ -73,7 +73,7 @@ class RunTallier:
         return total
 
     def _runs(self, chunks: Sequence[Chunk]) -> Iterator[list[Chunk]]:
-        """Cut chunks to runs that may be read as one batch: of one arrival time where that decides outcomes, else one minute."""
+        """Cut chunks to runs to be read as one batch: of one arrival time where that decides outcomes, else of a minute."""
         unit_ms = 1 if self._reader.needs_arrival else _MINUTE_MS
         run: list[Chunk] = []
         for chunk in chunks:

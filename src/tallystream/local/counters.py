@@ -22,92 +22,10 @@ _MINUTES_KEPT_MS = 30 * 86_400_000
 _SERIES_CACHED_MAX = 100_000
 _VARIABLES_MAX = 500  # bound values in one statement
 
-_SCHEMA = """\
-CREATE TABLE version (version INTEGER NOT NULL) STRICT;
-INSERT INTO version VALUES (0);
-CREATE TABLE generation (
-    id INTEGER PRIMARY KEY,
-    counter TEXT NOT NULL,
-    generation INTEGER NOT NULL,   -- 1, 2, … of this counter
-    fingerprint TEXT NOT NULL,
-    since_ms INTEGER NOT NULL,
-    is_current INTEGER NOT NULL,   -- at most one of a counter; none once the definition drops it
-    UNIQUE (counter, generation)
-) STRICT;
-CREATE TABLE generation_start (
-    generation_id INTEGER NOT NULL,
-    shard INTEGER NOT NULL,
-    sequence INTEGER NOT NULL,     -- the generation counts lines from here; 0 for a shard without a row
-    PRIMARY KEY (generation_id, shard)
-) STRICT, WITHOUT ROWID;
-CREATE TABLE position (
-    shard INTEGER PRIMARY KEY,
-    next_sequence INTEGER NOT NULL -- of the next line to count
-) STRICT;
-CREATE TABLE ledger (
-    minute_ms INTEGER PRIMARY KEY, -- of arrival; -1: the total of all time
-    received INTEGER NOT NULL,
-    counted INTEGER NOT NULL,
-    unmatched INTEGER NOT NULL,
-    late INTEGER NOT NULL,
-    rejected INTEGER NOT NULL,
-    duplicate INTEGER NOT NULL
-) STRICT;
-CREATE TABLE series (
-    id INTEGER PRIMARY KEY,
-    generation_id INTEGER NOT NULL,
-    key TEXT NOT NULL,             -- the group's values, as core.counting.group_key writes them
-    total INTEGER NOT NULL,        -- events of all time; what expires from cell stays in it
-    UNIQUE (generation_id, key)
-) STRICT;
-CREATE TABLE cell (
-    series_id INTEGER NOT NULL,
-    window_ms INTEGER NOT NULL,
-    window_start_ms INTEGER NOT NULL,
-    count INTEGER NOT NULL,
-    fields TEXT,                   -- JSON [[count, sum, min, max], …] of the measured fields, decimals as text
-    first_arrival_ms INTEGER NOT NULL,
-    written_ms INTEGER NOT NULL,
-    PRIMARY KEY (series_id, window_ms, window_start_ms)
-) STRICT, WITHOUT ROWID;
-CREATE TABLE change (
-    generation_id INTEGER NOT NULL,
-    window_ms INTEGER NOT NULL,
-    window_start_ms INTEGER NOT NULL,
-    version INTEGER NOT NULL,      -- of the commit that last touched the window
-    written_ms INTEGER NOT NULL,
-    PRIMARY KEY (generation_id, window_ms, window_start_ms)
-) STRICT, WITHOUT ROWID;
-CREATE INDEX change_version ON change (version);
-CREATE TABLE rejected (
-    id INTEGER PRIMARY KEY AUTOINCREMENT,
-    shard INTEGER NOT NULL,
-    sequence INTEGER NOT NULL,
-    arrival_ms INTEGER NOT NULL,
-    reason TEXT NOT NULL,
-    message TEXT NOT NULL,
-    data BLOB NOT NULL,
-    UNIQUE (shard, sequence)
-) STRICT;
-CREATE INDEX rejected_reason ON rejected (reason, id);
-CREATE INDEX rejected_arrival ON rejected (arrival_ms);
-CREATE TABLE retried (             -- events that were rejected, and counted later
-    shard INTEGER NOT NULL,
-    sequence INTEGER NOT NULL,
-    retried_ms INTEGER NOT NULL,
-    PRIMARY KEY (shard, sequence)
-) STRICT, WITHOUT ROWID;
-CREATE TABLE seen (
-    event_id TEXT PRIMARY KEY,
-    arrival_ms INTEGER NOT NULL
-) STRICT, WITHOUT ROWID;
-CREATE INDEX seen_arrival ON seen (arrival_ms);
-"""
-
 _ALL_TIME = -1
 
 
-class _Gone(Exception):
+class _GoneError(Exception):
     """A row that a transaction counts on is not there; the transaction is rolled back."""
 
 
@@ -127,7 +45,7 @@ class SQLiteCounterStore:
         self.path = path
         self._writer = connect(path, read_only=read_only)
         if not read_only:
-            ensure_schema(self._writer, path, _SCHEMA, version=1)
+            ensure_schema(self._writer, path, "counters.sql", version=1)
         self._reader = connect(path, read_only=True)
         self._writer_lock = threading.Lock()
         self._reader_lock = threading.RLock()
@@ -174,7 +92,7 @@ class SQLiteCounterStore:
     def generations(self) -> list[Generation]:
         """See ports.CounterStore."""
         rows = self._fetch("SELECT counter, generation, since_ms FROM generation WHERE is_current ORDER BY id")
-        return [Generation(*row, started=False) for row in rows]
+        return [Generation(*row, False) for row in rows]
 
     def generation_starts(self, counter: str) -> dict[int, int]:
         """Return shard → sequence number from which the counter's current generation counts; a shard left out: from 0."""
@@ -222,15 +140,10 @@ class SQLiteCounterStore:
         return True
 
     def commit_retry(self, tallies: Sequence[Tally], rejected_ids: Sequence[int], now_ms: int) -> bool:
-        """
-        Move rejected events to the outcomes that they have now: their rows go, the tallies' cells and outcomes come.
-
-        The tallies' ledgers are added as they are: no event is new, so they hold 0 received, and one rejected less for each
-        event that another outcome gains. Returns False, and stores nothing, when a row of rejected_ids is gone.
-        """
+        """See ports.CounterStore."""
         try:
             self._move_rejected(tallies, rejected_ids, now_ms)
-        except _Gone:
+        except _GoneError:
             return False
         return True
 
@@ -241,7 +154,7 @@ class SQLiteCounterStore:
                 marks = ", ".join("?" * len(some))
                 rows += self._writer.execute(f"DELETE FROM rejected WHERE id IN ({marks}) RETURNING shard, sequence", some)
             if len(rows) != len(rejected_ids):
-                raise _Gone
+                raise _GoneError
             self._writer.executemany("INSERT INTO retried VALUES (?, ?, ?)", [(*row, now_ms) for row in rows])
             for tally in tallies:
                 self._apply(tally, now_ms)
@@ -356,7 +269,7 @@ class SQLiteCounterStore:
         return Ledger(*rows[0]) if rows else Ledger()
 
     def throughput(self, since_ms: int) -> list[tuple[int, Ledger]]:
-        """Return (minute of arrival, its ledger) from since_ms on, ascending; minutes in which nothing arrived are left out."""
+        """See ports.CounterStore. Minutes in which nothing arrived are left out."""
         rows = self._fetch(
             f"SELECT minute_ms, {', '.join(Ledger._fields)} FROM ledger WHERE minute_ms >= max(?, 0) ORDER BY minute_ms",
             (since_ms,),
@@ -367,8 +280,8 @@ class SQLiteCounterStore:
         """See ports.CounterStore."""
         return {series_id: group_values(key) for series_id, key, _ in self._series_rows(counter)}
 
-    def series_totals(self, counter: str) -> dict[int, int]:
-        """Return series id → events counted since the current generation began; they never decrease."""
+    def totals(self, counter: str) -> dict[int, int]:
+        """See ports.CounterStore."""
         return {series_id: total for series_id, _, total in self._series_rows(counter)}
 
     def cells(
@@ -381,7 +294,9 @@ class SQLiteCounterStore:
             yield Cell(series_id, start_ms, _partial(count, fields))
 
     def counts(
-        self, counter: Counter, window_ms: int, from_ms: int, to_ms: int, series_ids: Sequence[int]
+        self,
+        counter: Counter,  # noqa: ARG002  (series ids say which; the AWS plane needs it)
+        window_ms: int, from_ms: int, to_ms: int, series_ids: Sequence[int]
     ) -> dict[int, list[tuple[int, int]]]:
         """See ports.CounterStore."""
         found = {}
@@ -426,7 +341,7 @@ class SQLiteCounterStore:
     # Rejected events.
 
     def rejected_events(self, reason: str | None = None, before: int | None = None, limit: int = 50) -> list[RejectedEvent]:
-        """Return rejected events, newest first: of one reason or of all, with ids below `before`."""
+        """See ports.CounterStore."""
         rows = self._fetch(
             "SELECT id, shard, sequence, arrival_ms, reason, message, data FROM rejected"
             f" WHERE id < ? {'AND reason = ?' if reason is not None else ''} ORDER BY id DESC LIMIT ?",
@@ -435,7 +350,7 @@ class SQLiteCounterStore:
         return [RejectedEvent(*row) for row in rows]
 
     def rejected_reasons(self) -> dict[str, int]:
-        """Return reason → number of rejected events that are kept."""
+        """See ports.CounterStore."""
         return dict(self._fetch("SELECT reason, count(*) FROM rejected GROUP BY reason ORDER BY reason"))
 
     def rejected_sequences(self, shard: int) -> set[int]:

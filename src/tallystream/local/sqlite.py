@@ -3,6 +3,7 @@
 import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager
+from importlib import resources
 from pathlib import Path
 from urllib.parse import quote
 
@@ -41,7 +42,7 @@ def connect(path: Path, *, read_only: bool = False) -> sqlite3.Connection:
 
 
 def ensure_schema(connection: sqlite3.Connection, path: Path, schema: str, version: int) -> None:
-    """Create the tables of a new database; refuse one of another version."""
+    """Create the tables of a new database from a schema file of this package; refuse a database of another version."""
     with transaction(connection, path):
         found = connection.execute("PRAGMA user_version").fetchone()[0]
         if found == version:
@@ -51,7 +52,8 @@ def ensure_schema(connection: sqlite3.Connection, path: Path, schema: str, versi
                 f"{path} has format {found}, this Tallystream reads format {version};"
                 " run the version that wrote it, or start with an empty data directory"
             )
-        for statement in schema.split(";\n"):
+        statements = resources.files("tallystream.local").joinpath(schema).read_text(encoding="utf-8")
+        for statement in statements.split(";\n"):
             connection.execute(statement)
         connection.execute(f"PRAGMA user_version = {version}")
 

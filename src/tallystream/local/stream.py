@@ -17,36 +17,6 @@ CHUNK_LINES_MAX = 5_000
 
 _PRUNE_CHUNKS_MAX = 500  # of one transaction, so that a large prune does not hold up appends
 
-_SCHEMA = """\
-CREATE TABLE shard (
-    shard INTEGER PRIMARY KEY,
-    next_sequence INTEGER NOT NULL,
-    last_arrival_ms INTEGER NOT NULL,
-    pruned_sequence INTEGER NOT NULL DEFAULT 0,    -- lines below it are gone
-    pruned_arrival_ms INTEGER NOT NULL DEFAULT -1  -- the newest arrival among them
-) STRICT;
-CREATE TABLE chunk (
-    shard INTEGER NOT NULL,
-    next_sequence INTEGER NOT NULL,
-    first_sequence INTEGER NOT NULL,
-    arrival_ms INTEGER NOT NULL,
-    payload BLOB NOT NULL  -- a zstd frame with checksum: the lines, joined by line feeds
-) STRICT;
-CREATE UNIQUE INDEX chunk_position ON chunk (shard, next_sequence);
-CREATE TABLE idempotency (
-    key TEXT PRIMARY KEY,
-    digest BLOB NOT NULL,
-    answer BLOB NOT NULL,
-    arrival_ms INTEGER NOT NULL
-) STRICT, WITHOUT ROWID;
-CREATE INDEX idempotency_arrival ON idempotency (arrival_ms);
-CREATE TABLE source (
-    source TEXT PRIMARY KEY,
-    position INTEGER NOT NULL,
-    arrival_ms INTEGER NOT NULL
-) STRICT, WITHOUT ROWID;
-"""
-
 
 class SQLiteStream:
     """
@@ -64,7 +34,7 @@ class SQLiteStream:
         self._compress = zstandard.ZstdCompressor(level=1, write_checksum=True).compress
         self._writer = connect(path, read_only=read_only)
         if not read_only:
-            ensure_schema(self._writer, path, _SCHEMA, version=1)
+            ensure_schema(self._writer, path, "stream.sql", version=1)
         self._reader = connect(path, read_only=True)
         self._writer_lock = threading.Lock()
         self._reader_lock = threading.Lock()
