@@ -1,1 +1,1 @@
-"""The HTTP side: takes events in, answers queries, pushes changes, serves the dashboard. It is handed the ports that it serves."""
+"""The HTTP side: events in, queries, live changes, the dashboard. It serves whichever ports it is handed."""

@@ -45,4 +45,4 @@ class Services:
     static_dir: Path
     version: str
     started_ms: int
-    tokens: Tokens = Tokens()
+    tokens: Tokens

@@ -1,0 +1,166 @@
+"""
+`/metrics` in Prometheus' text format: the server's own numbers, and the counters themselves.
+
+What the files hold is read when it is asked for. What a worker process measures is its own: with several workers, the
+supervisor names a directory in PROMETHEUS_MULTIPROC_DIR before they start, through which prometheus_client adds them up.
+"""
+
+import os
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Final
+
+from prometheus_client import CollectorRegistry, Counter, Histogram, generate_latest
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
+from prometheus_client.multiprocess import MultiProcessCollector
+from prometheus_client.registry import Collector
+
+from tallystream.core.definition import Counter as CounterDefinition
+from tallystream.core.event import GroupValue
+from tallystream.web.services import Services
+
+CONTENT_TYPE: Final = "text/plain; version=0.0.4; charset=utf-8"
+
+SERIES_MAX: Final = 2_000
+"""Of one counter; the largest are shown, and how many are not."""
+
+_COMMIT_BUCKETS_S: Final = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0)
+_MULTIPROCESS_VARIABLE: Final = "PROMETHEUS_MULTIPROC_DIR"
+
+
+class Metrics:
+    """What one worker process measures, and the page that shows it together with what the files hold."""
+
+    def __init__(self, services: Services) -> None:
+        self._services = services
+        self._registry = CollectorRegistry()
+        self._requests = Counter(
+            "tallystream_http_requests", "HTTP requests answered.", ["route", "method", "status"], registry=self._registry
+        )
+        self._request_counters: dict[tuple[str, str, int], Counter] = {}
+        self.commit_seconds = Histogram(
+            "tallystream_commit_seconds",
+            "Time from taking a group of requests to having their events on disk.",
+            buckets=_COMMIT_BUCKETS_S,
+            registry=self._registry,
+        )
+
+    def count_request(self, route: str, method: str, status: int) -> None:
+        """Count an answered request. `route` and `method` must come from a closed set, not from the client."""
+        key = (route, method, status)
+        counter = self._request_counters.get(key)
+        if counter is None:
+            counter = self._request_counters[key] = self._requests.labels(route, method, str(status))
+        counter.inc()
+
+    def page(self) -> bytes:
+        """Return the whole text. Reads both files: not for the event loop. Raises StorageError."""
+        stored = CollectorRegistry()
+        stored.register(_Stored(self._services))
+        measured = self._registry
+        if _MULTIPROCESS_VARIABLE in os.environ:
+            measured = CollectorRegistry()
+            MultiProcessCollector(measured)  # type: ignore[no-untyped-call]
+        return generate_latest(stored) + generate_latest(measured)
+
+
+class _Stored(Collector):
+    """What the stream and the counter store hold, as metric families."""
+
+    def __init__(self, services: Services) -> None:
+        self._services = services
+
+    def describe(self) -> Iterable[Metric]:
+        return []  # or else registering would collect
+
+    def collect(self) -> Iterator[Metric]:
+        store, stream = self._services.store, self._services.stream
+        ledger = store.ledger()
+        received = CounterMetricFamily("tallystream_events_received", "Events read from the stream, whatever became of them.")
+        received.add_metric([], ledger.received)
+        yield received
+        outcomes = CounterMetricFamily("tallystream_events", "Events by outcome.", labels=["outcome"])
+        for outcome, count in ledger._asdict().items():
+            if outcome != "received":
+                outcomes.add_metric([outcome], count)
+        yield outcomes
+        positions = store.positions()
+        lag = GaugeMetricFamily("tallystream_shard_lag_events", "Events stored and not yet counted.", labels=["shard"])
+        for state in stream.shards():
+            lag.add_metric([str(state.shard)], max(0, state.next_sequence - positions.get(state.shard, 0)))
+        yield lag
+        rejected = GaugeMetricFamily("tallystream_rejected_kept_events", "Rejected events kept, by reason.", labels=["reason"])
+        for reason, count in store.rejected_reasons().items():
+            rejected.add_metric([reason], count)
+        yield rejected
+        usage = self._services.disk_usage()
+        disk = GaugeMetricFamily("tallystream_disk_bytes", "Bytes on disk, by file.", labels=["file"])
+        disk.add_metric(["stream"], usage.stream_bytes)
+        disk.add_metric(["counters"], usage.counters_bytes)
+        yield disk
+        free = GaugeMetricFamily("tallystream_disk_free_bytes", "Bytes free where the files are.")
+        free.add_metric([], usage.free_bytes)
+        yield free
+        yield from self._counters()
+
+    def _counters(self) -> Iterator[Metric]:
+        store = self._services.store
+        totals = CounterMetricFamily(
+            "tallystream_counter", "Events counted for a group since the counter's present generation began."
+        )
+        omitted = GaugeMetricFamily(
+            "tallystream_counter_series_omitted",
+            f"Groups of a counter that are not shown, because it has over {SERIES_MAX}; the largest are.",
+            labels=["counter"],
+        )
+        for counter in self._services.definition.counters:
+            counts = store.totals(counter.name)
+            groups = store.series(counter.name)
+            largest = sorted(counts, key=lambda series_id: (-counts[series_id], series_id))
+            shown = label_groups(counter, {id_: groups[id_] for id_ in largest[:SERIES_MAX] if id_ in groups}, counts)
+            for labels, count in shown.items():
+                totals.add_sample("tallystream_counter_total", dict(labels), count)
+            omitted.add_metric([counter.name], max(0, len(largest) - SERIES_MAX))
+        yield totals
+        yield omitted
+
+
+Labels = tuple[tuple[str, str], ...]
+
+
+def label_groups(
+    counter: CounterDefinition, groups: Mapping[int, tuple[GroupValue, ...]], counts: Mapping[int, int]
+) -> dict[Labels, int]:
+    """
+    Return label sets → counts.
+
+    Labels are text, group values are typed: groups whose values read the same, such as 1 and "1", are added up.
+    """
+    names = label_names(counter.group_by)
+    shown: dict[Labels, int] = {}
+    for series_id, values in groups.items():
+        labels = (("counter", counter.name), *zip(names, map(_label_value, values), strict=True))
+        shown[labels] = shown.get(labels, 0) + counts[series_id]
+    return shown
+
+
+def label_names(paths: Iterable[str]) -> list[str]:
+    """Return a label name for each field path: other characters become `_`; one that is taken already gets a number."""
+    taken = {"counter"}
+    names = []
+    for path in paths:
+        stem = re.sub(r"[^a-zA-Z0-9_]", "_", path)
+        if not stem[:1].isalpha():
+            stem = f"field_{stem.lstrip('_')}"
+        name, number = stem, 2
+        while name in taken:
+            name, number = f"{stem}_{number}", number + 1
+        taken.add(name)
+        names.append(name)
+    return names
+
+
+def _label_value(value: GroupValue) -> str:
+    if value is None:
+        return "NULL"
+    return str(value).lower() if isinstance(value, bool) else str(value)

@@ -1,0 +1,146 @@
+"""The rejected events: listed, downloaded, and judged again."""
+
+import json
+from collections.abc import Iterator
+from typing import Final, TypeVar
+
+import msgspec
+import pybase64
+from starlette.concurrency import run_in_threadpool
+from starlette.requests import Request
+from starlette.responses import Response, StreamingResponse
+from starlette.routing import Route
+
+from tallystream.core.event import REASONS
+from tallystream.ports import CounterStore, RejectedEvent
+from tallystream.web.answer_types import RejectedAnswer, RejectedEventAnswer, RetryAnswer
+from tallystream.web.errors import RequestRefusedError
+from tallystream.web.services import Services
+from tallystream.web.status import answer
+
+T = TypeVar("T")
+
+_PAGE_EVENTS_MAX: Final = 500
+_EXPORT_BYTES: Final = 256 * 1024
+_BODY_BYTES_MAX: Final = 4 * 1024
+
+
+class RetryRequest(msgspec.Struct, forbid_unknown_fields=True):
+    """Which rejected events to judge again; without a reason, all."""
+
+    reason: str | None = None
+
+
+def rejected_routes(services: Services) -> list[Route]:
+    """Return the routes."""
+    store = services.store
+
+    def rejected(request: Request) -> Response:
+        reason = _reason(request.query_params.get("reason"))
+        before = _integer(request, "before", None, 0, 2**63 - 1)
+        limit = _integer(request, "limit", 50, 1, _PAGE_EVENTS_MAX)
+        assert limit is not None
+        reasons = store.rejected_reasons()
+        events = store.rejected_events(reason, before, limit + 1)
+        following = events[limit - 1].id if len(events) > limit else None
+        return answer(
+            RejectedAnswer(
+                total=sum(reasons.values()) if reason is None else reasons.get(reason, 0),
+                reasons=reasons,
+                next=following,
+                events=[describe_event(event) for event in events[:limit]],
+            )
+        )
+
+    def export(request: Request) -> Response:
+        reason = _reason(request.query_params.get("reason"))
+        form = request.query_params.get("format", "ndjson")
+        if form not in ("ndjson", "raw"):
+            raise RequestRefusedError(400, "invalid_parameter", f'format is "{form[:50]}"; allowed are ndjson and raw')
+        media_type = "application/x-ndjson" if form == "ndjson" else "application/octet-stream"
+        disposition = f'attachment; filename="rejected.{"ndjson" if form == "ndjson" else "txt"}"'
+        headers = {"content-disposition": disposition, "cache-control": "no-store"}
+        return StreamingResponse(export_events(store, reason, raw=form == "raw"), headers=headers, media_type=media_type)
+
+    async def retry(request: Request) -> Response:
+        wanted = await read_json(request, RetryRequest)
+        reason = _reason(wanted.reason)
+        ledger = await run_in_threadpool(services.retry_rejected, reason, services.now_ms())
+        return answer(
+            RetryAnswer(ledger.received, ledger.counted, ledger.unmatched, ledger.late, ledger.duplicate, ledger.rejected)
+        )
+
+    return [
+        Route("/v1/rejected", rejected),
+        Route("/v1/rejected/export", export),
+        Route("/v1/rejected/retry", retry, methods=["POST"]),
+    ]
+
+
+def describe_event(event: RejectedEvent) -> RejectedEventAnswer:
+    """Return a rejected event with its bytes as text, or as base64 where they are none."""
+    try:
+        data, encoding = event.data.decode(), "utf-8"
+    except UnicodeDecodeError:
+        data, encoding = pybase64.b64encode(event.data).decode(), "base64"
+    return RejectedEventAnswer(
+        event.id,
+        event.shard,
+        event.sequence,
+        event.arrival_ms,
+        event.reason,
+        event.message,
+        data,
+        encoding,  # type: ignore[arg-type]
+    )
+
+
+def export_events(store: CounterStore, reason: str | None, *, raw: bool) -> Iterator[bytes]:
+    """Yield all rejected events, newest first, a line each, in pieces of about 256 KiB."""
+    before: int | None = None
+    while events := store.rejected_events(reason, before, _PAGE_EVENTS_MAX):
+        before = events[-1].id
+        lines: list[bytes] = []
+        size_bytes = 0
+        for event in events:
+            lines.append((event.data if raw else msgspec.json.encode(describe_event(event))) + b"\n")
+            size_bytes += len(lines[-1])
+            if size_bytes >= _EXPORT_BYTES:
+                yield b"".join(lines)
+                lines, size_bytes = [], 0
+        yield b"".join(lines)
+
+
+async def read_json(request: Request, kind: type[T]) -> T:
+    """
+    Return a small JSON body as a type.
+
+    Raises:
+        RequestRefusedError: 400; it is not one. 413: it is not small.
+    """
+    body = b""
+    async for piece in request.stream():
+        body += piece
+        if len(body) > _BODY_BYTES_MAX:
+            raise RequestRefusedError(413, "body_too_large", f"the body has over {_BODY_BYTES_MAX:,} bytes; send less")
+    try:
+        return msgspec.json.decode(body or b"{}", type=kind)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise RequestRefusedError(400, "invalid_body", f"the body is not as expected: {error}") from None
+
+
+def _reason(reason: str | None) -> str | None:
+    if reason is not None and reason not in REASONS:
+        shown = json.dumps(reason[:50])
+        raise RequestRefusedError(400, "invalid_parameter", f"reason is {shown}; allowed are {', '.join(sorted(REASONS))}")
+    return reason
+
+
+def _integer(request: Request, name: str, default: int | None, least: int, most: int) -> int | None:
+    text = request.query_params.get(name)
+    if text is None:
+        return default
+    if not (text.isascii() and text.isdecimal() and len(text) < 20 and least <= int(text) <= most):
+        message = f"{name} is {json.dumps(text[:50])}; allowed is a whole number from {least} to {most}"
+        raise RequestRefusedError(400, "invalid_parameter", message)
+    return int(text)
