@@ -2,6 +2,7 @@
 
 import threading
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Literal
 
@@ -11,7 +12,7 @@ from tallystream.core.aggregate import FieldPartial, Partial, merge
 from tallystream.core.counting import CellKey, Cells, Ledger, Tally, group_values
 from tallystream.core.definition import Counter, Definition, fingerprint
 from tallystream.core.event import GroupValue
-from tallystream.local.sqlite import connect, ensure_schema, storage_errors, transaction
+from tallystream.local.sqlite import connect, ensure_schema, snapshot, storage_errors, transaction
 from tallystream.ports import Cell, Change, Generation, RejectedEvent
 
 REJECTED_KEPT_MS = 30 * 86_400_000
@@ -55,6 +56,12 @@ class SQLiteCounterStore:
         """Close the file. The store cannot be used afterwards."""
         self._writer.close()
         self._reader.close()
+
+    @contextmanager
+    def snapshot(self) -> Iterator[None]:
+        """Let all reads of the body, by this thread, see one state of the store."""
+        with self._reader_lock, snapshot(self._reader, self.path):
+            yield
 
     # Generations.
 

@@ -54,22 +54,18 @@ class FileSource:
             raise _unreadable(self.name, error) from error
         self.read_bytes = 0  # of size_bytes
 
-    def identity(self, run: int) -> str | None:
+    def identity(self) -> str:
         """
-        Return the source's name in the stream; None when the file holds no event.
+        Return the source's name in the stream.
 
-        Args:
-            run: 0 for the first time that this file is ingested, 1 for the second time on purpose, and so on.
+        Raises:
+            SourceError: the file cannot be read, or is damaged.
+            UnfinishedInputError: the file holds no event that is whole.
         """
-        try:
-            first = next((block.lines[0] for block in blocks(self._text()) if block.lines), None)
-        except UnfinishedInputError:
-            return None
-        if first is None:
-            return None
-        return hashlib.sha256(b"%b\0%d\0%b" % (os.fsencode(self.path), run, first[:IDENTITY_BYTES_MAX])).hexdigest()
+        first = next((block.lines[0] for block in blocks(self._text()) if block.lines), b"")
+        return hashlib.sha256(b"%b\0%b" % (os.fsencode(self.path), first[:IDENTITY_BYTES_MAX])).hexdigest()
 
-    def blocks(self, position: int) -> Iterator[Block]:
+    def blocks(self, position: int = 0) -> Iterator[Block]:
         """
         Yield the blocks from a position on: 0, or the end of a block, also of an earlier run.
 
@@ -131,15 +127,17 @@ class PipeSource:
         self.name = name
         self.read_bytes = 0
         self._fd = fd
+        self.is_stopped = False
         self._wake, self._stop = os.pipe()
         with contextlib.suppress(OSError):  # what is not a pipe is as good; a larger pipe means fewer, larger blocks
             fcntl.fcntl(fd, fcntl.F_SETPIPE_SZ, PIECE_BYTES_MAX)
 
     def stop(self) -> None:
         """End the input where it is, as if its writer had ended it. Safe in a signal handler."""
+        self.is_stopped = True
         os.write(self._stop, b"\0")
 
-    def identity(self, run: int) -> None:
+    def identity(self) -> None:
         """Return None: a pipe cannot be gone on with."""
 
     def blocks(self, position: int = 0) -> Iterator[Block]:  # noqa: ARG002  # as FileSource's

@@ -1,0 +1,1 @@
+"""`tally init` and `tally check`: write a definition to start from, and find every mistake in one."""

@@ -1,0 +1,150 @@
+"""`tally rejected`: what was refused, why, and another try once the cause is mended."""
+
+from collections.abc import Iterator
+from contextlib import closing
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import click
+import msgspec
+
+from tallystream.cli.options import Command, config_option, data_option, read_definition, refuse_with_url
+from tallystream.cli.server import Server
+from tallystream.core.definition import parse_definition
+from tallystream.core.event import REASONS
+from tallystream.engine.retry import retry_rejected
+from tallystream.local.clock import now_ms
+from tallystream.local.counters import SQLiteCounterStore
+from tallystream.local.data import DataDirectory
+from tallystream.web.rejected import describe_event, export_events
+
+_DATA_SHOWN = 60  # characters of an event in the list
+
+_reason_option = click.option("--reason", type=click.Choice(sorted(REASONS)), help="Only those with this reason.")
+
+
+def _place_options(token_env: str) -> Command:
+    """Return what adds --url, --token-env and --data; token_env is where the token is looked for by default."""
+
+    def add(command: Command) -> Command:
+        url = click.option("--url", metavar="URL", help="Ask a running server, such as http://127.0.0.1:8080.")
+        token = click.option("--token-env", metavar="NAME", default=token_env, show_default=True, help="Where its token is.")
+        added: Command = url(token(data_option(command)))
+        return added
+
+    return add
+
+
+@click.group()
+def rejected() -> None:
+    """
+    List, download, or count again the events that were rejected.
+
+    They are kept with their bytes and the reason for 30 days.
+    """
+
+
+@rejected.command("list")
+@_reason_option
+@_place_options("TALLY_READ_TOKEN")
+@click.option("--before", type=int, metavar="ID", help="Only older ones than this id: the next page.")
+@click.option("--limit", type=click.IntRange(1, 500), default=50, show_default=True, help="How many at most.")
+@click.pass_context
+def list_(
+    ctx: click.Context, url: str | None, token_env: str, data: Path, reason: str | None, before: int | None, limit: int
+) -> None:
+    """List rejected events, newest first."""
+    if url is not None:
+        refuse_with_url(ctx, "data")
+        answer = Server(url, token_env).get("/v1/rejected", {"reason": reason, "before": before, "limit": limit})
+        reasons, events = answer["reasons"], answer["events"]
+    else:
+        with closing(_open(data)) as store:
+            reasons = store.rejected_reasons()
+            events = [msgspec.to_builtins(describe_event(event)) for event in store.rejected_events(reason, before, limit)]
+    total = sum(reasons.values())
+    click.echo(f"{total:,} rejected" + "".join(f", {name} {count:,}" for name, count in sorted(reasons.items())))
+    for event in events:
+        click.echo(_line(event))
+    if len(events) == limit:
+        click.echo(f"older ones: --before {events[-1]['id']}")
+
+
+@rejected.command()
+@_reason_option
+@_place_options("TALLY_READ_TOKEN")
+@click.option(
+    "--format",
+    "form",
+    type=click.Choice(["ndjson", "raw"]),
+    default="ndjson",
+    show_default=True,
+    help="With id, reason and so on, or the events' bytes alone, one a line.",
+)
+@click.option("--output", "-o", type=click.File("wb"), default="-", help="The file to write; standard output by default.")
+@click.pass_context
+def export(
+    ctx: click.Context, url: str | None, token_env: str, data: Path, reason: str | None, form: str, output: BinaryIO
+) -> None:
+    """Write all rejected events, newest first."""
+    if url is not None:
+        refuse_with_url(ctx, "data")
+        _write(Server(url, token_env).pieces("/v1/rejected/export", {"reason": reason, "format": form}), output)
+    else:
+        with closing(_open(data)) as store:
+            _write(export_events(store, reason, raw=form == "raw"), output)
+
+
+@rejected.command()
+@_reason_option
+@_place_options("TALLY_WRITE_TOKEN")
+@config_option
+@click.pass_context
+def retry(ctx: click.Context, url: str | None, token_env: str, data: Path, config: Path, reason: str | None) -> None:
+    """
+    Judge rejected events again, under the present definition.
+
+    Those that are right now move from rejected to their new outcome, once; the others stay. With --data, no server may be
+    running there; with --url, the server judges by the definition that it was started with.
+    """
+    if url is not None:
+        refuse_with_url(ctx, "data", "config")
+        result = Server(url, token_env).post("/v1/rejected/retry", {"reason": reason})
+    else:
+        definition = parse_definition(read_definition(config))
+        directory = DataDirectory(data)
+        _refuse_absent(directory)
+        with directory.lock("tally rejected retry", wait_s=0):
+            directory.declare(definition)
+            with closing(SQLiteCounterStore(directory.counters_path)) as store:
+                ledger = retry_rejected(store, definition, reason, now_ms())
+        result = {"retried": ledger.received, **ledger._asdict()}
+    outcomes = ", ".join(f"{result[name]:,} {name}" for name in ("counted", "unmatched", "late", "duplicate"))
+    click.echo(f"{result['retried']:,} retried: {outcomes}, {result['rejected']:,} rejected again")
+
+
+def _open(path: Path) -> SQLiteCounterStore:
+    return SQLiteCounterStore(DataDirectory(path).counters_path, read_only=True)
+
+
+def _refuse_absent(data: DataDirectory) -> None:
+    if not data.counters_path.exists():
+        raise click.UsageError(f"{data.path} holds no data; give the data directory of a `tally up` with --data")
+
+
+def _write(pieces: Iterator[bytes], output: BinaryIO) -> None:
+    output.writelines(pieces)
+    output.flush()
+
+
+def _line(event: dict[str, Any]) -> str:
+    at = datetime.fromtimestamp(event["arrival"] / 1_000, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+    data = event["data"] if event["encoding"] == "utf-8" else f"base64 {event['data']}"
+    shown = data if len(data) <= _DATA_SHOWN else data[: _DATA_SHOWN - 1] + "…"
+    return f"{event['id']:>8}  {at}  {event['reason']:20}  {_printable(shown)}\n{'':10}{_printable(event['message'])}"
+
+
+def _printable(text: str) -> str:
+    # What a stranger sent must not be able to play with the terminal.
+    return "".join(character if character.isprintable() else "�" for character in text)

@@ -1,0 +1,176 @@
+"""`tally up`: locks the data directory, listens, prepares the databases, and runs the processes that do the work."""
+
+import errno
+import ipaddress
+import logging
+import socket
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+from tallystream.core.definition import Definition, parse_definition
+from tallystream.core.errors import TallystreamError
+from tallystream.local.child import WorkerSettings
+from tallystream.local.clock import now_ms
+from tallystream.local.data import DataDirectory
+from tallystream.local.lock import WAIT_S
+from tallystream.local.supervisor import ChildSpec, Supervisor
+from tallystream.ports import Generation
+from tallystream.web.services import Tokens
+
+_BACKLOG = 2_048  # connections that may wait to be accepted
+
+_log = logging.getLogger(__name__)
+
+
+class StartError(TallystreamError):
+    """`tally up` cannot start as asked."""
+
+
+class PortInUseError(StartError):
+    """Something else listens on the port."""
+
+
+class Started(NamedTuple):
+    """What `tally up` tells its user once every process is ready."""
+
+    url: str
+    definition: Definition
+    generations: list[Generation]
+
+
+class UpSettings(NamedTuple):
+    """What `tally up` is asked to do. Port 0 takes any free port."""
+
+    definition_text: str
+    data: Path
+    host: str
+    port: int
+    workers: int
+    log_format: str
+    tokens: Tokens
+
+
+def up(
+    settings: UpSettings, on_ready: Callable[[Started], None], more: Callable[[str], Sequence[ChildSpec]] = lambda _: ()
+) -> None:
+    """
+    Serve and count until SIGTERM or SIGINT.
+
+    Args:
+        settings: what to do.
+        on_ready: called once, when events can be taken and counted.
+        more: given the URL, further processes to run as long as the server (`tally demo` sends traffic).
+
+    Raises:
+        TallystreamError: the definition, the directory, the address or a process is not as it must be.
+    """
+    definition = parse_definition(settings.definition_text)
+    refuse_open_address(settings.host, settings.tokens)
+    data = DataDirectory(settings.data)
+    with data.lock("tally up", WAIT_S) as lock, listen(settings.host, settings.port) as listener:
+        generations = data.declare(definition)
+        worker = WorkerSettings(
+            definition=settings.definition_text,
+            data=str(settings.data),
+            log_format=settings.log_format,
+            socket_fd=listener.fileno(),
+            write_token=settings.tokens.write,
+            read_token=settings.tokens.read,
+            started_ms=now_ms(),
+        )
+        url = _url(listener)
+        # Counting ends last, when nothing more can arrive.
+        children = [ChildSpec("counter", "tallystream.local.counter_worker", worker, (lock.fd,), stage=0)]
+        children += [
+            ChildSpec(f"web-{number}", "tallystream.local.web_worker", worker, (lock.fd, listener.fileno()), stage=1)
+            for number in range(1, settings.workers + 1)
+        ]
+        children += more(url)
+        _log.info("starting", extra={"url": url, "data": str(settings.data), "workers": settings.workers})
+        Supervisor(children, lambda: on_ready(Started(url, definition, generations))).run()
+        _log.info("stopped")
+
+
+def read_tokens(environment: Mapping[str, str]) -> Tokens:
+    """
+    Return the tokens from TALLY_WRITE_TOKEN and TALLY_READ_TOKEN, or from the files that …_FILE names.
+
+    Raises:
+        StartError: a file cannot be read or is empty, or a token is given both ways.
+    """
+    return Tokens(_read_token(environment, "TALLY_WRITE_TOKEN"), _read_token(environment, "TALLY_READ_TOKEN"))
+
+
+def _read_token(environment: Mapping[str, str], name: str) -> str | None:
+    value, file = environment.get(name), environment.get(f"{name}_FILE")
+    if file:
+        if value:
+            raise StartError(f"both {name} and {name}_FILE are set; unset one of them")
+        try:
+            value = Path(file).read_text().strip()
+        except OSError as error:
+            raise StartError(
+                f"{name}_FILE names {file}, which cannot be read: {error.strerror}; mend that or unset it"
+            ) from error
+        if not value:
+            raise StartError(f"{name}_FILE names {file}, which is empty; write the token into it, or unset {name}_FILE")
+    return value or None
+
+
+def refuse_open_address(host: str, tokens: Tokens) -> None:
+    """Raise StartError if an address that others can reach would be served without both tokens."""
+    missing = [name for name, token in (("TALLY_WRITE_TOKEN", tokens.write), ("TALLY_READ_TOKEN", tokens.read)) if not token]
+    if missing and not _is_loopback(host):
+        raise StartError(
+            f"--host {host} can be reached from other machines, but nothing is set for {' and '.join(missing)}: "
+            "anybody could send events or read the counts. Set both in the environment (or name files with "
+            "TALLY_WRITE_TOKEN_FILE and TALLY_READ_TOKEN_FILE), or listen on 127.0.0.1"
+        )
+
+
+def _is_loopback(host: str) -> bool:
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host.strip("[]")).is_loopback
+    except ValueError:
+        return False  # a name could be anything
+
+
+def listen(host: str, port: int) -> socket.socket:
+    """
+    Return a socket that listens, for the web workers to inherit.
+
+    Raises:
+        StartError: the address is not ours, or the port is in use or not allowed.
+    """
+    host = host.strip("[]")
+    try:
+        family, kind, protocol, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)[0]
+        listener = socket.socket(family, kind, protocol)
+        try:
+            listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            listener.bind(address)
+            listener.listen(_BACKLOG)
+        except BaseException:
+            listener.close()
+            raise
+    except socket.gaierror as error:
+        raise StartError(
+            f"--host {host} is no address of this machine: {error.strerror}; give one, such as 127.0.0.1"
+        ) from error
+    except PermissionError as error:
+        raise StartError(f"this user may not listen on port {port}; give one from 1024 on with --port") from error
+    except OSError as error:
+        if error.errno == errno.EADDRINUSE:
+            raise PortInUseError(
+                f"port {port} on {host} is in use; give another with --port, or 0 for any that is free"
+            ) from error
+        raise StartError(f"cannot listen on {host} port {port}: {error.strerror}; give another --host or --port") from error
+    return listener
+
+
+def _url(listener: socket.socket) -> str:
+    host, port = listener.getsockname()[:2]
+    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"

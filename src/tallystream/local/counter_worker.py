@@ -1,0 +1,71 @@
+"""The process that counts: `python -m tallystream.local.counter_worker`, started by `tally up` or `tally ingest`."""
+
+import logging
+import signal
+import threading
+import time
+from pathlib import Path
+
+from tallystream.core.definition import Definition, parse_definition
+from tallystream.core.errors import StorageError
+from tallystream.engine.count import CountStep
+from tallystream.local.child import WorkerSettings, announce_ready, end_with_parent, read_settings
+from tallystream.local.clock import now_ms
+from tallystream.local.counters import SQLiteCounterStore
+from tallystream.local.data import DataDirectory
+from tallystream.local.logs import set_up_logs
+from tallystream.local.stream import SQLiteStream
+
+GATHER_S = 0.02  # after a small step: a commit for every few events would keep the disk from taking new ones
+GATHER_EVENTS = 5_000  # a step of fewer is small
+POLL_S = 0.01
+IDLE_S = 1.0  # a step is made at least so often, whatever the stream's version says
+PRUNE_S = 60.0
+RETRY_S = 1.0  # after an error of the disk
+
+_log = logging.getLogger(__name__)
+
+
+def main() -> None:
+    """Count until told to stop; everything up to the last commit is safe whenever and however the process ends."""
+    settings = read_settings(WorkerSettings)
+    set_up_logs(settings.log_format, "counter")
+    stop = threading.Event()
+    signal.signal(signal.SIGTERM, lambda *_: stop.set())
+    end_with_parent()
+    definition = parse_definition(settings.definition)
+    stream, store = DataDirectory(Path(settings.data)).open(definition)
+    announce_ready()
+    run(stream, store, definition, stop)
+
+
+def run(stream: SQLiteStream, store: SQLiteCounterStore, definition: Definition, stop: threading.Event) -> None:
+    """Count and, once a minute, prune, until `stop` is set. Errors of the disk are logged and tried again."""
+    counting = CountStep(stream, store, definition)
+    prune_at_s = time.monotonic() + PRUNE_S
+    while not stop.is_set():
+        try:
+            version = stream.data_version()
+            events = counting.step(now_ms())
+            if time.monotonic() >= prune_at_s:
+                prune_at_s = time.monotonic() + PRUNE_S
+                store.expire(definition, now_ms())
+                stream.prune(now_ms(), store.positions())
+        except StorageError as error:
+            _log.warning("counting waits, nothing that was accepted is lost: %s", error)
+            stop.wait(RETRY_S)
+            continue
+        if not events:
+            _wait_for_events(stream, version, stop)
+        elif events < GATHER_EVENTS:
+            stop.wait(GATHER_S)
+
+
+def _wait_for_events(stream: SQLiteStream, version: int, stop: threading.Event) -> None:
+    deadline = time.monotonic() + IDLE_S
+    while not stop.wait(POLL_S) and stream.data_version() == version and time.monotonic() < deadline:
+        pass
+
+
+if __name__ == "__main__":
+    main()

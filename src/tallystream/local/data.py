@@ -1,0 +1,73 @@
+"""The data directory: what lies where in it."""
+
+import shutil
+from pathlib import Path
+from typing import NamedTuple
+
+from tallystream.core.definition import Definition
+from tallystream.local.clock import now_ms
+from tallystream.local.counters import SQLiteCounterStore
+from tallystream.local.lock import DirectoryLock
+from tallystream.local.stream import SQLiteStream
+from tallystream.ports import Generation
+
+STREAM_FILE = "stream.db"
+COUNTERS_FILE = "counters.db"
+
+
+class DiskBytes(NamedTuple):
+    """What the two databases take up, with their write-ahead logs, and what is free beside them."""
+
+    stream: int
+    counters: int
+    free: int
+
+
+class DataDirectory:
+    """A directory with `stream.db`, `counters.db` and `lock`. One that is absent is created when it is locked."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.stream_path = path / STREAM_FILE
+        self.counters_path = path / COUNTERS_FILE
+
+    def lock(self, holder: str, wait_s: float) -> DirectoryLock:
+        """Take the directory's lock; see DirectoryLock.acquire."""
+        return DirectoryLock.acquire(self.path, holder, wait_s)
+
+    def open(self, definition: Definition, *, read_only: bool = False) -> tuple[SQLiteStream, SQLiteCounterStore]:
+        """
+        Open both databases; unless read_only, create what is absent.
+
+        Raises:
+            StorageError: a file cannot be opened, is damaged, or of another version.
+        """
+        # The stream first: whatever is counted was in it before.
+        stream = SQLiteStream(self.stream_path, definition.stream, read_only=read_only)
+        try:
+            return stream, SQLiteCounterStore(self.counters_path, read_only=read_only)
+        except BaseException:
+            stream.close()
+            raise
+
+    def declare(self, definition: Definition) -> list[Generation]:
+        """
+        Create what is absent, and make the definition's counters the current ones. Whoever holds the lock may do so.
+
+        Raises:
+            StorageError: as `open`.
+        """
+        stream, store = self.open(definition)
+        try:
+            return store.declare(definition, store.positions(), now_ms())
+        finally:
+            store.close()
+            stream.close()
+
+    def disk_bytes(self) -> DiskBytes:
+        """Return how much disk the data takes and how much is left."""
+        return DiskBytes(_size(self.stream_path), _size(self.counters_path), shutil.disk_usage(self.path).free)
+
+
+def _size(path: Path) -> int:
+    return sum(each.stat().st_size for each in (path, path.with_name(path.name + "-wal")) if each.exists())

@@ -1,0 +1,114 @@
+"""
+`tally ingest`: the blocks of a source, one after the other, into a sink, each with how far it goes.
+
+Where a source stands commits with its events. So a run that was killed goes on behind the last block that was stored, and
+no event is stored twice.
+"""
+
+from collections.abc import Callable, Iterator
+from itertools import chain, count, islice
+from typing import NamedTuple, Protocol
+
+from tallystream.core.errors import TallystreamError
+from tallystream.local.blocks import Block, UnfinishedInputError
+from tallystream.local.source import Source, SourceError
+from tallystream.ports import SourceRange
+
+
+class Sink(Protocol):
+    """Where events go: a server, or the data directory itself."""
+
+    @property
+    def rejected(self) -> dict[str, int]:
+        """Reason code → events refused so far."""
+        ...
+
+    def position(self, source: str) -> int:
+        """Return how far a source is stored."""
+        ...
+
+    def store(self, lines: list[bytes], source: SourceRange | None) -> None:
+        """
+        Store lines durably, and the source's position with them; wait as long as that takes.
+
+        Raises:
+            PositionError: the source stands elsewhere than at `source.start`; nothing was stored.
+            TallystreamError: they cannot be stored; nothing was, or a second call with the same range does no harm.
+        """
+        ...
+
+    def finish(self) -> None:
+        """Wait until all that was stored is counted, as far as this sink can tell."""
+        ...
+
+    def close(self) -> None: ...
+
+
+class PositionError(TallystreamError):
+    """A source stands elsewhere than its reader thought: somebody else reads it, too."""
+
+
+class Progress(NamedTuple):
+    """How far a source is read."""
+
+    events: int
+    read_bytes: int  # as they are on the disk
+    text_bytes: int  # decompressed
+
+
+class Outcome(NamedTuple):
+    """What came of a source."""
+
+    events: int  # stored by this run
+    start: int  # where in the text it began, > 0 when it went on from an earlier run
+    end: int
+    unfinished: UnfinishedInputError | None  # what the end lacks; all before it is stored
+
+
+def ingest(source: Source, sink: Sink, *, again: bool, on_progress: Callable[[Progress], None]) -> Outcome:
+    """
+    Store a source from where an earlier run stopped, or from its beginning.
+
+    Args:
+        source: what to read.
+        sink: where to put it.
+        again: when the source was read to its end before, read it once more as new events.
+        on_progress: called after each block that was stored.
+
+    Raises:
+        TallystreamError: reading or storing failed. What was stored stays, and the next run goes on behind it.
+    """
+    name: str | None = None
+    events = start = end = 0
+    unfinished = None
+    try:
+        name, start, blocks = _resume(source, sink, again)
+        end = start
+        for block in blocks:
+            sink.store(block.lines, None if name is None else SourceRange(name, block.start, block.end))
+            events += len(block.lines)
+            end = block.end
+            on_progress(Progress(events, source.read_bytes, end))
+    except UnfinishedInputError as error:
+        unfinished = error
+    return Outcome(events, start, end, unfinished)
+
+
+def _resume(source: Source, sink: Sink, again: bool) -> tuple[str | None, int, Iterator[Block]]:
+    """Return the source's name in the stream (None: it has none), where to begin, and the blocks from there on."""
+    identity = source.identity()
+    if identity is None:
+        return None, 0, source.blocks()
+    # Of the runs over this file, the newest that has begun is the one to go on with.
+    runs = (f"{identity}.{run}" for run in count(1))
+    name, position, next_name = identity, sink.position(identity), next(runs)
+    while (next_position := sink.position(next_name)) > 0:
+        name, position, next_name = next_name, next_position, next(runs)
+    blocks = source.blocks(position)
+    if not (again and position):
+        return name, position, blocks
+    try:
+        rest = list(islice(blocks, 1))
+    except (SourceError, UnfinishedInputError):  # rewritten, or nothing whole is left
+        rest = []
+    return (name, position, chain(rest, blocks)) if rest else (next_name, 0, source.blocks())
