@@ -1,0 +1,221 @@
+/** The client of the HTTP API: docs/http-api.md says what each answer means. */
+
+import { signal } from "@preact/signals";
+import type { GroupValue } from "./text";
+import { formatDuration, type Span } from "./time";
+
+export type { GroupValue };
+
+/** Field → value. Read it by field name only: a field may be called anything, `__proto__` too. */
+export type Group = Record<string, GroupValue>;
+
+/** A window's start and its value; null where a measure saw no number. */
+export type Point = [windowStart: number, value: number | null];
+
+export interface CounterInfo {
+  name: string;
+  where: string | null;
+  group_by: string[];
+  windows: string[];
+  measures: string[];
+  keep: string | null;
+  generation: number;
+  since: number;
+}
+
+export interface Definition {
+  name: string;
+  stream: { event_time: string; shards: number; retention: string };
+  counters: CounterInfo[];
+}
+
+export interface Series {
+  group: Group;
+  other?: true;
+  total: number | null;
+  points: Point[];
+  previous_total?: number | null;
+  previous?: Point[];
+}
+
+export interface QueryResult {
+  counter: string;
+  window: string;
+  measure: string;
+  from: number;
+  to: number;
+  series: Series[];
+  groups: number;
+  truncated: boolean;
+}
+
+export interface Filter {
+  field: string;
+  value: string;
+}
+
+export type Show = "value" | "rate" | "share" | "change";
+
+export interface QueryRequest extends Span {
+  counter: string;
+  windowMs: number;
+  measure: string;
+  filters: Filter[];
+  by: string[] | null; // null: the counter's group_by
+  top: number | null;
+  other: boolean;
+  overMs: number | null;
+  show: Show;
+  compare: boolean;
+}
+
+export const OUTCOMES = ["counted", "unmatched", "late", "rejected", "duplicate"] as const;
+export type Outcome = (typeof OUTCOMES)[number];
+export type Ledger = Record<"received" | Outcome, number>;
+
+export interface ShardHealth {
+  shard: number;
+  next_sequence: number;
+  counted_sequence: number;
+  lag_events: number;
+  lag_ms: number;
+}
+
+export interface Health {
+  version: string;
+  name: string;
+  now: number;
+  started: number;
+  ledger: Ledger;
+  shards: ShardHealth[];
+  disk: { stream_bytes: number; counters_bytes: number; free_bytes: number };
+  throughput: [minuteStart: number, received: number, ...outcomes: number[]][];
+  backlog_events_max: number;
+}
+
+export interface RejectedEvent {
+  id: number;
+  shard: number;
+  sequence: number;
+  arrival: number;
+  reason: string;
+  message: string;
+  data: string;
+  encoding: "utf-8" | "base64";
+}
+
+export interface RejectedPage {
+  total: number;
+  reasons: Record<string, number>;
+  next: number | null;
+  events: RejectedEvent[];
+}
+
+export type Retried = Record<"retried" | Outcome, number>;
+
+/** An answer that is an error, or no answer at all (status 0). */
+export class ApiError extends Error {
+  override readonly name = "ApiError";
+
+  constructor(
+    readonly status: number,
+    readonly code: string,
+    message: string,
+  ) {
+    super(message);
+  }
+}
+
+/** True from the moment the server asked for a read token until one was accepted. */
+export const signInNeeded = signal(false);
+
+async function request(path: string, init: RequestInit = {}): Promise<Response> {
+  let response: Response;
+  try {
+    response = await fetch(path, { cache: "no-store", ...init });
+  } catch (error) {
+    if (init.signal?.aborted) throw error;
+    throw new ApiError(0, "unreachable", "The server does not answer. It may be restarting, or the network may be down.");
+  }
+  if (response.ok) return response;
+  const body: unknown = await response.json().catch(() => null);
+  const { error, message } = (body ?? {}) as { error?: string; message?: string };
+  throw new ApiError(response.status, error ?? "http", message ?? `The server answered ${response.status} ${response.statusText}.`);
+}
+
+async function read<T>(path: string, abort?: AbortSignal): Promise<T> {
+  try {
+    const response = await request(path, abort ? { signal: abort } : {});
+    return (await response.json()) as T;
+  } catch (error) {
+    if (error instanceof ApiError && error.status === 401) signInNeeded.value = true;
+    throw error;
+  }
+}
+
+function post(path: string, body: unknown, token?: string): Promise<Response> {
+  const headers: Record<string, string> = { "Content-Type": "application/json" };
+  if (token) headers.Authorization = `Bearer ${token}`;
+  return request(path, { method: "POST", headers, body: JSON.stringify(body) });
+}
+
+/** Return the address of a query; with format csv, of its download. */
+export function queryUrl(query: QueryRequest, format: "json" | "csv" = "json"): string {
+  const params = new URLSearchParams({
+    counter: query.counter,
+    window: formatDuration(query.windowMs),
+    from: String(query.from),
+    to: String(query.to),
+    measure: query.measure,
+  });
+  for (const { field, value } of query.filters) params.append(`group.${field}`, value);
+  if (query.by !== null) params.set("by", query.by.join(","));
+  if (query.top !== null) params.set("top", String(query.top));
+  if (query.other) params.set("other", "true");
+  if (query.overMs !== null) params.set("over", formatDuration(query.overMs));
+  if (query.show !== "value") params.set("show", query.show);
+  if (query.compare) params.set("compare", "previous");
+  if (format === "csv") params.set("format", "csv");
+  else params.set("fill", "zero");
+  return `/v1/query?${params}`;
+}
+
+export function rejectedExportUrl(format: "ndjson" | "raw", reason: string | null): string {
+  return `/v1/rejected/export?${new URLSearchParams({ format, ...(reason === null ? {} : { reason }) })}`;
+}
+
+export const api = {
+  definition: () => read<Definition>("/v1/definition"),
+
+  query: (query: QueryRequest, abort?: AbortSignal) => read<QueryResult>(queryUrl(query), abort),
+
+  groups: (counter: string, field: string, search: string, limit: number, abort?: AbortSignal) =>
+    read<{ values: GroupValue[] }>(
+      `/v1/groups?${new URLSearchParams({ counter, field, q: search, limit: String(limit) })}`,
+      abort,
+    ),
+
+  health: () => read<Health>("/v1/health"),
+
+  rejected: (reason: string | null, before: number | null, limit: number) => {
+    const params = new URLSearchParams({ limit: String(limit) });
+    if (reason !== null) params.set("reason", reason);
+    if (before !== null) params.set("before", String(before));
+    return read<RejectedPage>(`/v1/rejected?${params}`);
+  },
+
+  /** Judge rejected events again. It changes counts, so it needs the write token where one is set. */
+  retryRejected: async (reason: string | null, token?: string): Promise<Retried> => {
+    const response = await post("/v1/rejected/retry", reason === null ? {} : { reason }, token);
+    return (await response.json()) as Retried;
+  },
+
+  signIn: async (token: string): Promise<void> => {
+    await post("/v1/session", { token });
+    signInNeeded.value = false;
+  },
+
+  signOut: async (): Promise<void> => {
+    await request("/v1/session", { method: "DELETE" });
+  },
+};

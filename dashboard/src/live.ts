@@ -1,0 +1,117 @@
+/** The live feed: server-sent events from /v1/live, reconnecting, with its state for everybody to see. */
+
+import { signal } from "@preact/signals";
+import type { Ledger } from "./api";
+import type { Span } from "./time";
+
+export interface Change extends Span {
+  counter: string;
+  window: string;
+}
+
+interface LiveMessage {
+  version: number;
+  now: number;
+  changed: Change[];
+  ledger: Ledger;
+}
+
+export type LiveStatus = "connecting" | "live" | "retrying" | "paused";
+
+type Listener = (changed: Change[]) => void;
+
+const RETRY_MS_MIN = 500;
+const RETRY_MS_MAX = 8_000;
+const CLOCK_STEP_MS = 2_000;
+
+/**
+ * A connection to /v1/live that mends itself.
+ *
+ * EventSource's own reconnection gives up on an HTTP error and never says when it will try again, so each failure closes
+ * it and a new one is opened after a growing pause. Every (re)connection tells listeners so, since changes may have been
+ * missed meanwhile. A hidden page holds no connection.
+ */
+export class LiveFeed {
+  readonly status = signal<LiveStatus>("connecting");
+  readonly ledger = signal<Ledger | null>(null);
+  /** Counts connections: whoever shows data asks for it anew when this grows. */
+  readonly connections = signal(0);
+
+  private source: EventSource | null = null;
+  private timer: ReturnType<typeof setTimeout> | undefined;
+  private failures = 0;
+  private clockOffset = -Infinity; // unknown
+  private readonly listeners = new Set<Listener>();
+
+  constructor(
+    private readonly open: () => EventSource = () => new EventSource("/v1/live"),
+    private readonly onFailure: () => void = () => {},
+    private readonly random: () => number = Math.random,
+  ) {}
+
+  /** The server's clock: windows open and close by it, whatever this computer believes. */
+  now(): number {
+    return Date.now() + (Number.isFinite(this.clockOffset) ? this.clockOffset : 0);
+  }
+
+  subscribe(listener: Listener): () => void {
+    this.listeners.add(listener);
+    return () => this.listeners.delete(listener);
+  }
+
+  connect(): void {
+    this.close();
+    if (this.status.value !== "retrying") this.status.value = "connecting";
+    const source = this.open();
+    this.source = source;
+    let greeted = false;
+    source.addEventListener("change", (event) => {
+      const message = JSON.parse(event.data as string) as LiveMessage;
+      this.setClock(message.now);
+      this.ledger.value = message.ledger;
+      this.failures = 0;
+      this.status.value = "live";
+      if (!greeted) {
+        greeted = true;
+        this.connections.value += 1;
+      } else {
+        for (const listener of this.listeners) listener(message.changed);
+      }
+    });
+    source.addEventListener("error", () => this.retry());
+  }
+
+  pause(): void {
+    this.close();
+    this.status.value = "paused";
+  }
+
+  /** Messages arrive late by the network's delay, never early: the one that was quickest says best what time it is. */
+  private setClock(serverNow: number): void {
+    const offset = serverNow - Date.now();
+    if (offset > this.clockOffset || this.clockOffset - offset > CLOCK_STEP_MS) this.clockOffset = offset;
+  }
+
+  private retry(): void {
+    this.close();
+    this.status.value = "retrying";
+    const pause = Math.min(RETRY_MS_MAX, RETRY_MS_MIN * 2 ** this.failures);
+    this.failures += 1;
+    this.timer = setTimeout(() => this.connect(), pause * (0.75 + 0.5 * this.random()));
+    this.onFailure();
+  }
+
+  private close(): void {
+    clearTimeout(this.timer);
+    this.source?.close();
+    this.source = null;
+  }
+}
+
+/** Connect while the page can be seen and the network is there. */
+export function keepConnected(feed: LiveFeed): void {
+  const follow = () => (document.hidden ? feed.pause() : feed.connect());
+  document.addEventListener("visibilitychange", follow);
+  addEventListener("online", follow);
+  follow();
+}

@@ -1,0 +1,10 @@
+import "./styles/main.css";
+import { render } from "preact";
+import { App } from "./app";
+import { feed } from "./live-query";
+import { keepConnected } from "./live";
+import { followLinks } from "./location";
+
+followLinks();
+keepConnected(feed);
+render(<App />, document.getElementById("app")!);

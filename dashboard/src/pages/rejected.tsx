@@ -1,0 +1,199 @@
+/** Rejected: what could not be counted, with its bytes and the reason, and how to count it after all. */
+
+import { useEffect, useRef, useState } from "preact/hooks";
+import { api, ApiError, type RejectedEvent, rejectedExportUrl, type RejectedPage, type Retried } from "../api";
+import { useCalm } from "../components/calm";
+import { Empty, ErrorNote, Skeleton } from "../components/states";
+import { formatBytes, formatDateTime, formatNumber } from "../format";
+import { feed } from "../live-query";
+import { place } from "../location";
+import { zone } from "../preferences";
+import { truncate, visible, visibleLines } from "../text";
+
+const PAGE = 50;
+const REFRESH_MS = 1_000;
+const PREVIEW_MAX = 600;
+const WHOLE_MAX = 200_000;
+
+function address(reason: string | null, before: number | null = null): string {
+  const params = new URLSearchParams();
+  if (reason !== null) params.set("reason", reason);
+  if (before !== null) params.set("before", String(before));
+  return params.size > 0 ? `/rejected?${params}` : "/rejected";
+}
+
+export function Rejected() {
+  const { params } = place.value;
+  const reason = params.get("reason");
+  const before = params.has("before") ? Number(params.get("before")) : null;
+  const [page, setPage] = useState<RejectedPage | null>(null);
+  const [error, setError] = useState<ApiError | null>(null);
+  const [attempt, setAttempt] = useState(0);
+  const rejected = useCalm(feed.ledger.value?.rejected, REFRESH_MS); // a new one, or one mended: ask again
+  const connection = feed.connections.value;
+
+  useEffect(() => {
+    let current = true;
+    api.rejected(reason, before, PAGE).then(
+      (answer) => {
+        if (!current) return;
+        setPage(answer);
+        setError(null);
+      },
+      (problem) => {
+        if (current && problem instanceof ApiError) setError(problem);
+      },
+    );
+    return () => {
+      current = false;
+    };
+  }, [reason, before, rejected, connection, attempt]);
+  const reload = () => setAttempt((count) => count + 1);
+
+  return (
+    <>
+      <div class="page-head">
+        <h1>Rejected events</h1>
+        {page && page.total > 0 && (
+          <div class="actions">
+            <a class="button" href={rejectedExportUrl("ndjson", reason)} download="rejected.ndjson">Download with reasons</a>
+            <a class="button" href={rejectedExportUrl("raw", reason)} download="rejected.txt">Download bytes alone</a>
+          </div>
+        )}
+      </div>
+      {error && <ErrorNote error={error} onRetry={reload} />}
+      {!page && !error && <Skeleton lines={8} label="Loading rejected events" />}
+      {page && Object.keys(page.reasons).length === 0 && (
+        <Empty title="No event was rejected">
+          <p>What cannot be counted is kept here with its bytes and the reason, for 30 days at most, so nothing a producer sends is lost.</p>
+        </Empty>
+      )}
+      {page && Object.keys(page.reasons).length > 0 && (
+        <div class="rejected">
+          <div class="rejected-side">
+            <Reasons page={page} reason={reason} />
+            <Mend reason={reason} onRetried={reload} />
+          </div>
+          <section class="rejected-list" aria-label="Rejected events">
+            <ol>
+              {page.events.map((event) => <RejectedItem key={event.id} event={event} />)}
+            </ol>
+            {page.events.length === 0 && <Empty title="None here">{reason && <p>No event is rejected for {visible(reason)} any more.</p>}</Empty>}
+            <nav class="pager" aria-label="Pages">
+              {before !== null && <a class="button" href={address(reason)}>Newest</a>}
+              {page.next !== null && <a class="button" href={address(reason, page.next)}>Older</a>}
+            </nav>
+          </section>
+        </div>
+      )}
+    </>
+  );
+}
+
+function Reasons({ page, reason }: { page: RejectedPage; reason: string | null }) {
+  const all = Object.values(page.reasons).reduce((sum, count) => sum + count, 0);
+  const choices: [string | null, number][] = [[null, all], ...Object.entries(page.reasons).sort((a, b) => b[1] - a[1])];
+  return (
+    <nav class="card reasons" aria-label="Reasons">
+      <ul>
+        {choices.map(([code, count]) => (
+          <li key={code}>
+            <a href={address(code)} aria-current={code === reason ? "true" : undefined}>
+              <span>{code === null ? "All reasons" : <code>{visible(code)}</code>}</span>
+              <span class="number">{formatNumber(count)}</span>
+              <i class="share-bar" style={{ width: `${(100 * count) / Math.max(1, all)}%` }} />
+            </a>
+          </li>
+        ))}
+      </ul>
+    </nav>
+  );
+}
+
+/** Return the bytes of an event as text that can be read, and how many bytes they are. */
+export function readableBytes({ data, encoding }: Pick<RejectedEvent, "data" | "encoding">): { text: string; bytes: number } {
+  if (encoding === "utf-8") return { text: visibleLines(data), bytes: new TextEncoder().encode(data).length };
+  const raw = atob(data);
+  const text = raw.replace(/[^\x20-\x7e]/g, (byte) => `\\x${byte.charCodeAt(0).toString(16).padStart(2, "0")}`);
+  return { text, bytes: raw.length };
+}
+
+function RejectedItem({ event }: { event: RejectedEvent }) {
+  const [whole, setWhole] = useState(false);
+  const { text, bytes } = readableBytes(event);
+  const shown = truncate(text, whole ? WHOLE_MAX : PREVIEW_MAX);
+  return (
+    <li class="card rejected-event">
+      <header>
+        <code class="reason">{visible(event.reason)}</code>
+        <time dateTime={new Date(event.arrival).toISOString()}>{formatDateTime(event.arrival, zone.value, true)}</time>
+        <span class="hint">
+          shard {event.shard}, record {formatNumber(event.sequence)}, {formatBytes(bytes)}
+          {event.encoding === "base64" && ", not UTF-8"}
+        </span>
+      </header>
+      <p>{visible(event.message)}</p>
+      <pre class="bytes" dir="ltr" tabIndex={0} aria-label="The bytes of the event">{shown}</pre>
+      {text.length > PREVIEW_MAX && (
+        <button type="button" class="more" onClick={() => setWhole(!whole)}>{whole ? "Show less" : "Show more"}</button>
+      )}
+    </li>
+  );
+}
+
+/** How rejected events are counted after all, and the button that does it. */
+function Mend({ reason, onRetried }: { reason: string | null; onRetried: () => void }) {
+  const [busy, setBusy] = useState(false);
+  const [asking, setAsking] = useState(false);
+  const [outcome, setOutcome] = useState<Retried | null>(null);
+  const [error, setError] = useState<ApiError | null>(null);
+  const token = useRef<HTMLInputElement>(null);
+
+  const retry = async (event?: Event) => {
+    event?.preventDefault();
+    setBusy(true);
+    setOutcome(null);
+    setError(null);
+    try {
+      setOutcome(await api.retryRejected(reason, token.current?.value));
+      setAsking(false);
+      onRetried();
+    } catch (problem) {
+      if (!(problem instanceof ApiError)) throw problem;
+      if ((problem.status === 401 || problem.status === 403) && !asking) setAsking(true);
+      else setError(problem);
+    } finally {
+      setBusy(false);
+    }
+  };
+
+  return (
+    <section class="card mend" aria-label="Count them after all">
+      <h2>Count them after all</h2>
+      <p>
+        Mend the cause first: the producer, or the definition (a time under another name, say), then restart. A retry judges{" "}
+        {reason === null ? "every rejected event" : <>each event rejected as <code>{visible(reason)}</code></>} again under the present
+        definition; what is then valid is counted, once.
+      </p>
+      <pre><code>{`tally rejected retry${reason === null ? "" : ` --reason ${visible(reason)}`}`}</code></pre>
+      <form onSubmit={(event) => void retry(event)}>
+        {asking && (
+          <label>
+            Write token
+            <input type="password" ref={token} required autoComplete="off" autoFocus />
+          </label>
+        )}
+        <button type="submit" class="primary" disabled={busy}>{busy ? "Judging again…" : "Retry now"}</button>
+      </form>
+      <div role="status">
+        {outcome && (
+          <p class="outcome">
+            {formatNumber(outcome.retried)} judged again: {formatNumber(outcome.counted)} counted, {formatNumber(outcome.unmatched)} unmatched,{" "}
+            {formatNumber(outcome.late)} late, {formatNumber(outcome.duplicate)} duplicate, {formatNumber(outcome.rejected)} still rejected.
+          </p>
+        )}
+      </div>
+      {error && <ErrorNote error={error} />}
+    </section>
+  );
+}
