@@ -2,7 +2,7 @@
 
 import json
 from collections import Counter as Multiset
-from collections.abc import Callable, Container, Iterable, Mapping
+from collections.abc import Callable, Collection, Container, Iterable, Mapping
 from functools import lru_cache
 from itertools import compress
 from operator import add, attrgetter
@@ -198,7 +198,7 @@ class _CounterTallier:
         if self._fields:
             by_slot = self._measure(events, slots)
         else:
-            by_slot = self._count_texts(events, slots, slot_start_ms) or self._count_any(events, slots)
+            by_slot = self._count_texts(events, slots, slot_start_ms) or self._count_keys(events, slots)
         cells: Cells = {}
         finest_ms = self._finest_ms
         for (slot, *values), partial in by_slot:
@@ -211,25 +211,32 @@ class _CounterTallier:
         return cells
 
     def _count_texts(
-        self, events: list[Any], slots: list[Slot], distinct_slots: Iterable[Slot]
+        self, events: list[Any], slots: list[Slot], distinct_slots: Collection[Slot]
     ) -> list[tuple[tuple[Any, ...], Partial]] | None:
         """
-        Count by one string, the slot's text followed by the group's, which costs less than a tuple.
+        Count a group of one text by that text, or by one string of slot and text, which costs less than a tuple.
 
         None: this is not a counter by one field, or a slot or a group value is no text, or slots differ in length.
         """
         if len(self._group) != 1:
             return None
+        texts = map(self._group[0], events)
+        if len(distinct_slots) == 1:
+            counts = Multiset(texts)
+            if set(map(type, counts)) != {str}:
+                return None
+            (slot,) = distinct_slots
+            return [((slot, text), Partial(count)) for text, count in counts.items()]
+        length, *others = {len(slot) if type(slot) is str else 0 for slot in distinct_slots}
+        if others or not length:
+            return None
         try:
-            counts = Multiset(map(add, slots, map(self._group[0], events)))
+            counts = Multiset(map(add, slots, texts))
         except TypeError:
             return None
-        length = len(slots[0])  # type: ignore[arg-type]
-        if any(len(slot) != length for slot in distinct_slots):  # type: ignore[arg-type]
-            return None
-        return [((text[:length], text[length:]), Partial(count)) for text, count in counts.items()]
+        return [((key[:length], key[length:]), Partial(count)) for key, count in counts.items()]
 
-    def _count_any(self, events: list[Any], slots: list[Slot]) -> list[tuple[tuple[Any, ...], Partial]]:
+    def _count_keys(self, events: list[Any], slots: list[Slot]) -> list[tuple[tuple[Any, ...], Partial]]:
         return [(key, Partial(count)) for key, count in Multiset(self._keys(events, slots)).items()]
 
     def _measure(self, events: list[Any], slots: list[Slot]) -> list[tuple[tuple[Any, ...], Partial]]:

@@ -99,10 +99,10 @@ class Reader:
         if suspects:
             rejections.extend(suspects.values())
             kept = [index for index in range(len(lines)) if index not in suspects]
-            events, indices = self._read_events([lines[index] for index in kept], rejections, kept)
+            events = self._read_events([lines[index] for index in kept], rejections, kept)
         else:
-            events, indices = self._read_events(lines, rejections, range(len(lines)))
-        events, slots, starts, late = self._place(events, indices, arrival_ms, rejections)
+            events = self._read_events(lines, rejections, range(len(lines)))
+        events, slots, starts, late = self._place(events, len(lines), arrival_ms, rejections)
         rejections.sort()
         return Batch(lines, arrival_ms, events, slots, starts, late, rejections)
 
@@ -117,49 +117,45 @@ class Reader:
                 value = self._field(self._decode_top(line), path)
             except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
                 value = None
-            keys.append("" if value is None else str(value))
+            keys.append("" if value is None or value is _UNREADABLE else str(value))
         return keys
 
     # The fast path.
 
-    def _read_events(
-        self, lines: Sequence[bytes], rejections: list[Rejection], line_index: Sequence[int]
-    ) -> tuple[list[Any], Sequence[int]]:
-        """Return the events among lines and, for each, its index in the batch."""
+    def _read_events(self, lines: Sequence[bytes], rejections: list[Rejection], line_index: Sequence[int]) -> list[Any]:
+        """Return the events among lines, and add a rejection for each of the others; line_index is theirs in the batch."""
         events: list[Any] = []
-        refused: list[int] = []  # positions in lines
+        refused = 0
         records = iter(lines)
         while True:
             try:
                 # On an error, the list keeps what came before it and the iterator stands behind the record that failed.
                 events.extend(map(self._decode, records))
-                break
+                return events
             except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-                position = len(events) + len(refused)
+                position = len(events) + refused
                 try:
                     events.append(self._read_slowly(lines[position]))
                 except _RefusedError as refusal:
-                    refused.append(position)
+                    refused += 1
                     rejections.append(Rejection(line_index[position], refusal.reason, refusal.message))
-        if not refused:
-            return events, line_index
-        skipped = set(refused)
-        return events, [index for position, index in enumerate(line_index) if position not in skipped]
 
     def _place(
-        self, events: list[Any], indices: Sequence[int], arrival_ms: int, rejections: list[Rejection]
+        self, events: list[Any], lines: int, arrival_ms: int, rejections: list[Rejection]
     ) -> tuple[list[Any], list[Slot], dict[Slot, int], int]:
         """Give each event its slot; sort out those without a time, from the future, and late."""
         if not events:
             return [], [], {}, 0
         times = list(map(self._event_time, events))
-        if self._stream.missing_event_time == "arrival":
+        if self._stream.missing_event_time == "arrival" and None in times:
             times = [arrival_ms if time is None else time for time in times]
         column = assign_slots(times, self.resolution_ms)
         earliest, latest = self._bounds(arrival_ms)
         starts = column.start_ms.values()
         if column.readable and all(earliest <= start and start + self.resolution_ms <= latest for start in starts):
             return events, column.slots, column.start_ms, 0  # type: ignore[return-value]
+        refused = {rejection.index for rejection in rejections}
+        indices = (index for index in range(lines) if index not in refused)
         late = 0
         kept_events: list[Any] = []
         slots: list[Slot] = []
@@ -346,17 +342,14 @@ def _tree(checks: dict[str, _FieldCheck]) -> dict[str, Any]:
 
 def _suspects(lines: Sequence[bytes]) -> dict[int, Rejection]:
     """Return the lines that are too long or not UTF-8 (a struct decoder does not look into the strings that it skips)."""
-    joined = b"\n".join(lines)
     suspects: dict[int, Rejection] = {}
-    if len(joined) > EVENT_BYTES_MAX:
+    if max(map(len, lines), default=0) > EVENT_BYTES_MAX:
         for index, line in enumerate(lines):
             if len(line) > EVENT_BYTES_MAX:
                 message = f"the event has {len(line):,} bytes; allowed are {EVENT_BYTES_MAX:,}; send less, or in parts"
                 suspects[index] = Rejection(index, "too_large", message)
-    if joined.isascii():
-        return suspects
     try:
-        joined.decode()
+        b"\n".join(lines).decode()
     except UnicodeDecodeError:
         for index, line in enumerate(lines):
             try:

@@ -140,29 +140,30 @@ def _read_layout(values: Sequence[object], resolution_ms: int) -> Slots | None:
     layout = _ISO.fullmatch(first)
     if layout is None:
         return None
-    length = len(first)
+    rows, length = len(values), len(first)
     stride = length + 1
-    rows = len(values)
-    # Equal lengths: as many characters as rows of this length, with a line feed behind each and (below) nowhere else.
-    if len(column) != rows * stride - 1 or column[length::stride].strip(b"\n"):
-        return None
-    digits = [position for group in range(1, 8) if group != 7 or layout[7] for position in range(*layout.span(group))]
-    for position in digits:
-        if column[position::stride].translate(None, _DIGITS):
-            return None
-    for position in set(range(length)).difference(digits):
-        if column[position::stride].translate(None, column[position : position + 1]):
-            return None
-    if column[17::stride].translate(None, b"012345"):  # tens of seconds; all that is left of it is in the prefix
+    # All are of one length: there are as many line feeds as separators, and they stand where that length puts them.
+    if len(column) != rows * stride - 1 or text.count("\n") != rows - 1 or column[length::stride].strip(b"\n"):
         return None
     prefix_length = _PREFIX_LENGTHS[resolution_ms]
+    fraction = range(*layout.span(7))
+    for position in range(prefix_length, length):
+        allowed = _DIGITS if position in (17, 18) or position in fraction else column[position : position + 1]
+        if column[position::stride].translate(None, allowed):
+            return None
+    if column[17::stride].translate(None, b"012345"):  # tens of seconds, which the prefix of a minute leaves out
+        return None
+    prefix = first[:prefix_length]
+    if text.count("\n" + prefix) == rows - 1:  # all in one slot, as live traffic is
+        start = _prefix_ms(prefix, layout[8])
+        return None if start is None else Slots([prefix] * rows, {prefix: start}, readable=True)
     slots: list[Slot | None] = [value[:prefix_length] for value in values]  # type: ignore[index]
     start_ms: dict[Slot, int] = {}
-    for prefix in set(slots):
-        start = _prefix_ms(prefix, layout[8])
+    for slot in set(slots):
+        start = _prefix_ms(slot, layout[8])  # type: ignore[arg-type]
         if start is None:
             return None
-        start_ms[prefix] = start  # type: ignore[index]
+        start_ms[slot] = start  # type: ignore[index]
     return Slots(slots, start_ms, readable=True)
 
 

@@ -303,7 +303,10 @@ class SQLiteCounterStore:
     def counts(
         self,
         counter: Counter,  # noqa: ARG002  (series ids say which; the AWS plane needs it)
-        window_ms: int, from_ms: int, to_ms: int, series_ids: Sequence[int]
+        window_ms: int,
+        from_ms: int,
+        to_ms: int,
+        series_ids: Sequence[int],
     ) -> dict[int, list[tuple[int, int]]]:
         """See ports.CounterStore."""
         found = {}

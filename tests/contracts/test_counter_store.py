@@ -1,0 +1,376 @@
+"""What every counter store promises (ports.CounterStore), with the count step that feeds it."""
+
+import json
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from tallystream.core.counting import Ledger
+from tallystream.core.definition import Definition, parse_definition
+from tallystream.core.errors import StorageError
+from tallystream.engine.count import CountStep, RunTallier
+from tallystream.engine.retry import retry_rejected
+from tallystream.local.counters import REJECTED_KEPT_MS, SQLiteCounterStore
+from tallystream.local.stream import SQLiteStream
+from tallystream.ports import Append, Chunk
+
+NOW_MS = 1_795_433_580_000  # 2026-11-23T11:33:00Z
+DAY_MS = 86_400_000
+
+
+def definition(stream: str = "", events: str = 'group_by = ["event"]', more: str = "", event_time: str = "t") -> Definition:
+    return parse_definition(f"""
+name = "test"
+[stream]
+event_time = "{event_time}"
+shards = 2
+{stream}
+[[counter]]
+name = "events"
+windows = ["1m", "1h"]
+{events}
+{more}
+""")
+
+
+DEFINITION = definition()
+GIFTS = definition(events='measures = ["sum(amount)", "min(amount)", "max(amount)"]')
+
+
+class Plane:
+    """A stream and a store, with the steps between them."""
+
+    def __init__(self, directory: Path, definition: Definition = DEFINITION) -> None:
+        self.directory = directory
+        self.store = SQLiteCounterStore(directory / "counters.db")
+        self.declare(definition)
+
+    def declare(self, definition: Definition, now_ms: int = NOW_MS) -> list[Any]:
+        self.definition = definition
+        self.stream = SQLiteStream(self.directory / "stream.db", definition.stream)
+        self.generations = self.store.declare(definition, self.store.positions(), now_ms)
+        self.step = CountStep(self.stream, self.store, definition)
+        return self.generations
+
+    def send(self, *events: bytes | dict[str, Any], now_ms: int = NOW_MS) -> None:
+        lines = [event if isinstance(event, bytes) else json.dumps({"t": NOW_MS} | event).encode() for event in events]
+        self.stream.append([Append(lines)], now_ms)
+
+    def count(self, *events: bytes | dict[str, Any], now_ms: int = NOW_MS) -> None:
+        if events:
+            self.send(*events, now_ms=now_ms)
+        while self.step.step(now_ms):
+            pass
+
+    def values(self, window_ms: int = 60_000, counter: str = "events") -> dict[tuple[Any, ...], dict[int, int]]:
+        series = self.store.series(counter)
+        found: dict[tuple[Any, ...], dict[int, int]] = {}
+        for cell in self.store.cells(self.definition.counter(counter), window_ms, -(10**15), 10**15):
+            found.setdefault(series[cell.series_id], {})[cell.window_start_ms] = cell.partial.count
+        return found
+
+
+MakePlane = Callable[..., Plane]
+
+
+@pytest.fixture
+def make_plane(tmp_path: Path) -> Iterator[MakePlane]:
+    planes: list[Plane] = []
+
+    def make(definition: Definition = DEFINITION, directory: Path = tmp_path) -> Plane:
+        planes.append(Plane(directory, definition))
+        return planes[-1]
+
+    yield make
+    for plane in planes:
+        plane.store.close()
+        plane.stream.close()
+
+
+def test_events_become_cells_of_each_window(make_plane: MakePlane) -> None:
+    plane = make_plane()
+    plane.count({"event": "a"}, {"event": "a"}, {"event": None}, {"event": "b", "t": NOW_MS + 60_000})
+    assert plane.values() == {("a",): {NOW_MS: 2}, (None,): {NOW_MS: 1}, ("b",): {NOW_MS + 60_000: 1}}
+    hour = NOW_MS // 3_600_000 * 3_600_000
+    assert plane.values(3_600_000) == {("a",): {hour: 2}, (None,): {hour: 1}, ("b",): {hour: 1}}
+    assert plane.store.ledger() == Ledger(received=4, counted=4)
+    assert sum(plane.store.positions().values()) == 4
+
+
+def test_counts_add_up_over_commits_and_openings(make_plane: MakePlane) -> None:
+    for _ in range(3):
+        make_plane().count({"event": "a"}, {"event": "b"})
+    assert make_plane().values() == {("a",): {NOW_MS: 3}, ("b",): {NOW_MS: 3}}
+
+
+def test_measures_merge_exactly(make_plane: MakePlane) -> None:
+    plane = make_plane(GIFTS)
+    for amount in (0.1, 0.2, None, 5):
+        plane.count({"amount": amount})
+    (cell,) = plane.store.cells(GIFTS.counter("events"), 60_000, NOW_MS, NOW_MS + 1)
+    (field,) = cell.partial.fields
+    assert (cell.partial.count, field.count, str(field.sum), str(field.min), str(field.max)) == (4, 3, "5.3", "0.1", "5")
+
+
+def test_a_tally_is_stored_once_and_only_in_its_turn(make_plane: MakePlane) -> None:
+    plane = make_plane()
+    tallier = RunTallier(DEFINITION, plane.store.seen)
+    line = b'{"t":1795433580,"event":"a"}'
+    first = tallier.tally([Chunk(0, 0, NOW_MS, [line, line])])
+    second = tallier.tally([Chunk(0, 2, NOW_MS, [line])])
+    assert first is not None
+    assert second is not None
+    assert not plane.store.commit(second, NOW_MS)  # not due yet
+    assert plane.store.commit(first, NOW_MS)
+    assert not plane.store.commit(first, NOW_MS)  # counted already
+    larger = tallier.tally([Chunk(0, 0, NOW_MS, [line, line, line])])
+    assert larger is not None
+    assert not plane.store.commit(larger, NOW_MS)  # a retry with other boundaries
+    assert plane.store.commit(second, NOW_MS)
+    assert plane.values() == {("a",): {NOW_MS: 3}}
+    assert plane.store.ledger() == Ledger(received=3, counted=3)
+
+
+def test_two_counting_processes_count_once(make_plane: MakePlane) -> None:
+    one, other = make_plane(), make_plane()
+    one.send(*[{"event": "a"}] * 10)
+    (state,) = one.stream.shards()
+    other.count()
+    assert one.step._count_shard(state.shard, 0, NOW_MS) == 0  # as if it had read its position before the other committed
+    one.count()
+    assert one.values() == {("a",): {NOW_MS: 10}}
+
+
+def test_every_outcome_is_in_the_ledger_by_minute(make_plane: MakePlane) -> None:
+    plane = make_plane(definition('event_id = "id"\nallowed_lateness = "1h"', "where = \"event == 'a'\""))
+    plane.count({"event": "a", "id": 1}, {"event": "b"}, {"event": "a", "id": "1"}, b"{", {"event": "a", "t": 0})
+    plane.count({"event": "a", "id": 1}, now_ms=NOW_MS + 60_000)
+    assert plane.store.ledger() == Ledger(received=6, counted=1, unmatched=1, late=1, rejected=1, duplicate=2)
+    assert plane.store.throughput(NOW_MS + 1) == [(NOW_MS + 60_000, Ledger(received=1, duplicate=1))]
+    assert len(plane.store.throughput(0)) == 2
+
+
+def test_changes_name_the_windows_that_a_commit_touched(make_plane: MakePlane) -> None:
+    plane = make_plane()
+    assert plane.store.changes(0) == []
+    plane.count({"event": "a"}, {"event": "b"})
+    version = plane.store.version()
+    assert {(change.window_ms, change.window_start_ms) for change in plane.store.changes(0)} == {
+        (60_000, NOW_MS),
+        (3_600_000, NOW_MS // 3_600_000 * 3_600_000),
+    }
+    assert plane.store.changes(version) == []
+    plane.count({"event": "a", "t": NOW_MS + 60_000})
+    assert {change.window_start_ms for change in plane.store.changes(version) if change.window_ms == 60_000} == {
+        NOW_MS + 60_000
+    }
+    assert plane.store.version() > version
+
+
+def test_reading_bounds_are_half_open(make_plane: MakePlane) -> None:
+    plane = make_plane()
+    plane.count(*[{"event": "a", "t": NOW_MS + minute * 60_000} for minute in range(5)], {"event": "b"})
+    counter = DEFINITION.counter("events")
+    ids = {values: series_id for series_id, values in plane.store.series("events").items()}
+    bounds = (60_000, NOW_MS + 60_000, NOW_MS + 180_000)
+    assert [cell.window_start_ms for cell in plane.store.cells(counter, *bounds)] == [NOW_MS + 60_000, NOW_MS + 120_000]
+    assert plane.store.counts(counter, *bounds, [ids["a",], ids["b",]]) == {
+        ids["a",]: [(NOW_MS + 60_000, 1), (NOW_MS + 120_000, 1)]
+    }
+    assert plane.store.count_totals(counter, 60_000, NOW_MS, NOW_MS + 60_000, per="series") == {ids["a",]: 1, ids["b",]: 1}
+    assert plane.store.count_totals(counter, 60_000, NOW_MS, NOW_MS + 120_000, [ids["a",]], per="window") == {
+        NOW_MS: 1,
+        NOW_MS + 60_000: 1,
+    }
+    assert plane.store.totals("events") == {ids["a",]: 5, ids["b",]: 1}
+
+
+def test_more_series_than_one_statement_takes(make_plane: MakePlane) -> None:
+    plane = make_plane()
+    plane.count(*[{"event": f"e{i}"} for i in range(1_201)])
+    assert len(plane.values()) == 1_201
+    totals = plane.store.count_totals(DEFINITION.counter("events"), 60_000, NOW_MS, NOW_MS + 1, per="window")
+    assert totals == {NOW_MS: 1_201}
+
+
+# Generations.
+
+
+def test_an_unchanged_counter_keeps_its_counts_and_a_changed_one_starts_anew(make_plane: MakePlane) -> None:
+    plane = make_plane(definition(more='[[counter]]\nname = "kept"\nwindows = ["1m"]\n'))
+    assert [(g.counter, g.generation, g.started) for g in plane.generations] == [("events", 1, True), ("kept", 1, True)]
+    plane.count({"event": "a"})
+    changed = definition(events='group_by = ["country"]', more='[[counter]]\nname = "kept"\nwindows = ["1m"]\nkeep = "90d"\n')
+    generations = plane.declare(changed, NOW_MS + 5)
+    assert [(g.counter, g.generation, g.since_ms, g.started) for g in generations] == [
+        ("events", 2, NOW_MS + 5, True),
+        ("kept", 1, NOW_MS, False),
+    ]
+    assert plane.values() == {}
+    plane.count({"event": "a", "country": "GB"})
+    assert plane.values() == {("GB",): {NOW_MS: 1}}
+    assert plane.values(counter="kept") == {(): {NOW_MS: 2}}
+    assert [g.generation for g in plane.store.generations()] == [1, 2]
+    assert sum(plane.store.generation_starts("events").values()) == 1
+    assert plane.store.generation_starts("kept") == {}
+
+
+def test_a_counter_that_went_and_came_back_starts_anew(make_plane: MakePlane) -> None:
+    two = definition(more='[[counter]]\nname = "kept"\nwindows = ["1m"]\n')
+    plane = make_plane(two)
+    plane.declare(DEFINITION)
+    plane.count({"event": "a"})
+    generations = plane.declare(two)
+    assert [(g.counter, g.generation) for g in generations] == [("events", 1), ("kept", 2)]
+    assert plane.values(counter="kept") == {}
+
+
+def test_declaring_twice_changes_nothing(make_plane: MakePlane) -> None:
+    make_plane().count({"event": "a"})
+    plane = make_plane()
+    assert not any(generation.started for generation in plane.generations)
+    assert plane.values() == {("a",): {NOW_MS: 1}}
+
+
+# Rejected events.
+
+
+def test_rejected_events_are_kept_with_bytes_and_reason(make_plane: MakePlane) -> None:
+    plane = make_plane()
+    plane.count(b"\xff\x00", b"[]", b"[]", {"event": "a"})
+    events = plane.store.rejected_events()
+    assert [(event.sequence, event.reason, event.data) for event in events] == [
+        (2, "not_an_object", b"[]"),
+        (1, "not_an_object", b"[]"),
+        (0, "invalid_utf8", b"\xff\x00"),
+    ]
+    assert plane.store.rejected_reasons() == {"invalid_utf8": 1, "not_an_object": 2}
+    assert plane.store.rejected_events("not_an_object", limit=1) == events[:1]
+    assert plane.store.rejected_events(before=events[0].id) == events[1:]
+    assert plane.store.rejected_sequences(events[0].shard) == {0, 1, 2}
+
+
+def test_a_retry_moves_events_to_the_outcome_that_they_have_now(make_plane: MakePlane) -> None:
+    plane = make_plane(definition('event_id = "id"'))
+    events = [{"t": None, "time": NOW_MS, "event": "a", "id": 1}, {"t": None, "time": NOW_MS, "event": "b", "id": 1}]
+    plane.count(*events, b"{", {"event": "kept"})
+    assert plane.store.ledger() == Ledger(received=4, counted=1, rejected=3)
+    plane.declare(definition('event_id = "id"', event_time="time"), NOW_MS + 1)
+    result = retry_rejected(plane.store, plane.definition, None, NOW_MS + 2)
+    assert result == Ledger(received=3, counted=1, duplicate=1, rejected=1)
+    assert plane.store.ledger() == Ledger(received=4, counted=2, duplicate=1, rejected=1)
+    assert plane.store.throughput(0) == [(NOW_MS, plane.store.ledger())]
+    assert plane.values() == {("a",): {NOW_MS: 1}}
+    assert plane.store.rejected_reasons() == {"invalid_json": 1}
+    shard = plane.store.rejected_events()[0].shard
+    assert plane.store.retried_sequences("events", shard) == {0, 1}
+    assert retry_rejected(plane.store, plane.definition, None, NOW_MS + 3) == Ledger(received=1, rejected=1)
+    assert plane.values() == {("a",): {NOW_MS: 1}}
+
+
+def test_a_retry_of_one_reason_leaves_the_others(make_plane: MakePlane) -> None:
+    plane = make_plane()
+    plane.count({"t": None, "time": NOW_MS, "event": "a"}, b"{")
+    plane.declare(definition(event_time="time"))
+    assert retry_rejected(plane.store, plane.definition, "invalid_json", NOW_MS) == Ledger(received=1, rejected=1)
+    assert plane.store.rejected_reasons() == {"invalid_json": 1, "missing_event_time": 1}
+
+
+def test_a_retry_whose_events_another_took_stores_nothing(make_plane: MakePlane) -> None:
+    plane = make_plane()
+    plane.count({"t": None, "time": NOW_MS, "event": "a"})
+    (event,) = plane.store.rejected_events()
+    plane.declare(definition(event_time="time"))
+    tally = RunTallier(plane.definition, plane.store.seen).tally([Chunk(event.shard, event.sequence, NOW_MS, [event.data])])
+    assert tally is not None
+    assert plane.store.commit_retry([tally], [event.id], NOW_MS)
+    assert not plane.store.commit_retry([tally], [event.id], NOW_MS)
+    assert plane.values() == {("a",): {NOW_MS: 1}}
+
+
+# Expiry and failure.
+
+
+def test_what_has_outlived_its_time_goes(make_plane: MakePlane) -> None:
+    kept = definition('event_id = "id"', 'group_by = ["event"]\nkeep = "2d"')
+    plane = make_plane(kept)
+    plane.count({"event": "old", "id": 1}, b"{", now_ms=NOW_MS)
+    plane.count({"event": "new", "id": 2}, now_ms=NOW_MS + 2 * DAY_MS)
+    assert plane.store.expire(kept, NOW_MS + 2 * DAY_MS) > 0
+    assert set(plane.values()) == {("old",), ("new",)}  # just as old as allowed
+    assert plane.store.seen(["1", "2"]) == {"2"}
+    plane.store.expire(kept, NOW_MS + 2 * DAY_MS + 1)
+    assert set(plane.values()) == {("new",)}
+    assert sum(plane.store.totals("events").values()) == 2  # what was counted stays counted
+    assert plane.store.rejected_reasons() == {"invalid_json": 1}
+    plane.store.expire(kept, NOW_MS + REJECTED_KEPT_MS + 1)
+    assert plane.store.rejected_reasons() == {}
+    assert plane.store.changes(0) == []
+    assert plane.store.ledger().received == 3
+    assert plane.store.expire(kept, NOW_MS + REJECTED_KEPT_MS + 1) == 0
+
+
+def test_a_full_disk_stores_nothing_of_a_commit_and_later_all(make_plane: MakePlane) -> None:
+    plane = make_plane()
+    plane.count({"event": "before"})
+    pages = plane.store._writer.execute("PRAGMA page_count").fetchone()[0]
+    plane.store._writer.execute(f"PRAGMA max_page_count = {pages}")
+    plane.send(*[{"event": f"event {i} {'x' * 200}"} for i in range(500)])
+    with pytest.raises(StorageError, match="disk is full"):
+        plane.count()
+    assert plane.store.ledger() == Ledger(received=1, counted=1)
+    assert list(plane.values()) == [("before",)]
+    plane.store._writer.execute("PRAGMA max_page_count = 1000000")
+    plane.count()
+    assert plane.store.ledger() == Ledger(received=501, counted=501)
+    assert len(plane.values()) == 501
+
+
+def test_lines_gone_from_the_stream_are_an_error_not_a_gap(make_plane: MakePlane) -> None:
+    plane = make_plane(definition('retention = "1m"'))
+    plane.send({"event": "a"})
+    (state,) = plane.stream.shards()
+    plane.stream.prune(NOW_MS + DAY_MS, {state.shard: 1})  # as no caller does: it is not counted yet
+    plane.send({"event": "b"}), plane.send({"event": "b"})
+    with pytest.raises(StorageError, match="lines that were accepted are gone"):
+        plane.count()
+
+
+def test_a_database_of_another_version_is_refused(make_plane: MakePlane) -> None:
+    make_plane().store._writer.execute("PRAGMA user_version = 99")
+    with pytest.raises(StorageError, match="format 99, this Tallystream reads format 1"):
+        make_plane()
+
+
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=30, deadline=None)
+@given(
+    st.lists(
+        st.lists(st.tuples(st.sampled_from([None, "a", "b", 1, True]), st.integers(-3, 3), st.integers(-50, 50)), max_size=6),
+        max_size=6,
+    )
+)
+def test_commits_of_any_size_give_the_counts_of_one(
+    make_plane: MakePlane, tmp_path_factory: pytest.TempPathFactory, commits: list[list[tuple[Any, int, int]]]
+) -> None:
+    grouped = definition(events='group_by = ["event"]\nmeasures = ["sum(amount)", "min(amount)"]')
+    events = [
+        [{"event": event, "t": NOW_MS + minute * 60_000, "amount": amount / 10} for event, minute, amount in commit]
+        for commit in commits
+    ]
+    piecewise = make_plane(grouped, tmp_path_factory.mktemp("piecewise"))
+    for commit in events:
+        piecewise.count(*commit)
+    whole = make_plane(grouped, tmp_path_factory.mktemp("whole"))
+    whole.count(*[event for commit in events for event in commit])
+
+    def contents(plane: Plane) -> set[Any]:
+        series = plane.store.series("events")
+        cells = plane.store.cells(grouped.counter("events"), 60_000, 0, 10**14)
+        return {(repr(series[cell.series_id]), cell.window_start_ms, cell.partial) for cell in cells}
+
+    assert contents(piecewise) == contents(whole)
+    assert piecewise.store.ledger() == whole.store.ledger()
