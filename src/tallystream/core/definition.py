@@ -1,0 +1,245 @@
+"""
+The definition: what Tallystream counts, and how. It is written as tally.toml and read here into what the rest works with.
+
+Reading has two parts, and both always run, so that a user sees every mistake at once: each value by itself (reading.py, by the
+shape in document.py), and then what values say about each other.
+"""
+
+import hashlib
+from collections.abc import Callable, Iterator
+from typing import Any, Literal
+
+import msgspec
+
+from tallystream.core.document import document_schema
+from tallystream.core.errors import DefinitionError, Problem
+from tallystream.core.reading import Table, read_document, show
+from tallystream.core.window import format_duration
+
+Function = Literal["count", "sum", "min", "max", "mean"]
+
+
+class Stream(msgspec.Struct, frozen=True, kw_only=True):
+    """Where an event's time is, how the stream is cut into shards, and how long it is kept."""
+
+    event_time: str  # dotted path, as all fields are
+    missing_event_time: Literal["reject", "arrival"]
+    event_id: str | None
+    partition_key: str | None  # None: the shards take turns
+    shards: int
+    retention_ms: int
+    allowed_lateness_ms: int | None  # None: no bound
+    allowed_future_ms: int | None  # None: no bound
+    backlog_events_max: int
+
+
+class Measure(msgspec.Struct, frozen=True):
+    """What is answered of a group in a window: the count of events, or a function of a field's numbers."""
+
+    function: Function
+    field: str | None  # None for count
+
+    @property
+    def name(self) -> str:
+        """How the measure is written: `count`, `sum(amount)`."""
+        return self.function if self.field is None else f"{self.function}({self.field})"
+
+
+class Counter(msgspec.Struct, frozen=True, kw_only=True):
+    """Which events are counted, in which groups and windows, and what is measured."""
+
+    name: str
+    where: str | None  # None: every event
+    group_by: tuple[str, ...]
+    windows_ms: tuple[int, ...]  # ascending, each a multiple of the first
+    measures: tuple[Measure, ...]  # count is always among them
+    keep_ms: int | None  # None: for ever
+
+    @property
+    def measured_fields(self) -> tuple[str, ...]:
+        """The distinct fields of the measures, in order of appearance."""
+        return tuple(dict.fromkeys(measure.field for measure in self.measures if measure.field is not None))
+
+
+class Browser(msgspec.Struct, frozen=True):
+    """Which web pages may send events with tally.js."""
+
+    key: str
+    origins: tuple[str, ...]  # as browsers send them: lower case, no port that the scheme implies
+
+
+class Definition(msgspec.Struct, frozen=True, kw_only=True):
+    """A whole tally.toml, free of mistakes."""
+
+    name: str
+    stream: Stream
+    counters: tuple[Counter, ...]
+    browser: Browser | None
+
+    def counter(self, name: str) -> Counter:
+        """
+        Return the counter of a name.
+
+        Raises:
+            KeyError: there is none.
+        """
+        for counter in self.counters:
+            if counter.name == name:
+                return counter
+        raise KeyError(name)
+
+
+def parse_definition(text: str) -> Definition:
+    """
+    Return the definition that the text of a tally.toml means.
+
+    Raises:
+        DefinitionError: with every problem of the text.
+    """
+    document, problems = read_document(text)
+    problems += _check_relations(document)
+    if problems:
+        raise DefinitionError(problems)
+    values = document.values
+    browser = values["browser"]
+    return Definition(
+        name=values["name"],
+        stream=_stream(values["stream"].values),
+        counters=tuple(_counter(table.values) for table in values["counter"]),
+        browser=Browser(browser.values["key"], tuple(browser.values["origins"])) if browser else None,
+    )
+
+
+def definition_schema() -> dict[str, Any]:
+    """Return the JSON Schema (draft 2020-12) of tally.toml, by which editors complete and check it."""
+    return document_schema()
+
+
+def fingerprint(counter: Counter, stream: Stream) -> str:
+    """
+    Return a hash of what a counter's rows mean, in hexadecimal. When it changes, a new generation of rows starts.
+
+    It covers event_time, missing_event_time, where, group_by, windows and measures; not keep, retention, allowed_lateness,
+    allowed_future or shards, which change how long and which events, but not what a row means.
+    """
+    meaning = (
+        stream.event_time,
+        stream.missing_event_time,
+        counter.where,
+        counter.group_by,
+        counter.windows_ms,
+        [measure.name for measure in counter.measures],
+    )
+    return hashlib.sha256(msgspec.json.encode(meaning)).hexdigest()
+
+
+def _stream(values: dict[str, Any]) -> Stream:
+    durations = ("retention", "allowed_lateness", "allowed_future")
+    return Stream(**{f"{name}_ms" if name in durations else name: value for name, value in values.items()})
+
+
+def _counter(values: dict[str, Any]) -> Counter:
+    measures = tuple(Measure(*measure) for measure in values["measures"])
+    count = Measure("count", None)
+    return Counter(
+        name=values["name"],
+        where=values["where"].text.strip() if values["where"] else None,
+        group_by=tuple(values["group_by"]),
+        windows_ms=tuple(sorted(values["windows"])),
+        measures=measures if count in measures else (count, *measures),
+        keep_ms=values["keep"],
+    )
+
+
+# What values say about each other. A value is None where it was refused already, and is passed over.
+
+
+def _check_relations(document: Table) -> Iterator[Problem]:
+    stream, browser = document.values["stream"], document.values["browser"]
+    counters = [table for table in document.values["counter"] or () if table is not None]
+    yield from _check_names(counters)
+    for counter in counters:
+        yield from _check_distinct(counter, "group_by", str)
+        yield from _check_distinct(counter, "windows", format_duration)
+        yield from _check_distinct(counter, "measures", lambda measure: Measure(*measure).name)
+        yield from _check_multiples(counter)
+        if stream is not None:
+            yield from _check_keep(counter, stream)
+    if browser is not None:
+        yield from _check_distinct(browser, "origins", str)
+    yield from _check_paths(list(_used_paths(stream, counters)))
+
+
+def _items(table: Table, name: str) -> list[tuple[str, Any]]:
+    """Return the good values of a list with their keys."""
+    return [(f"{table.at(name)}[{i}]", value) for i, value in enumerate(table.values[name] or ()) if value is not None]
+
+
+def _check_names(counters: list[Table]) -> Iterator[Problem]:
+    first: dict[str, str] = {}
+    for counter in counters:
+        name = counter.values["name"]
+        if name is not None and name in first:
+            found = f"{show(name)}, which is also {first[name]}"
+            yield Problem(counter.at("name"), found, "a name of its own for each counter", "rename one of them")
+        else:
+            first[name] = counter.at("name")
+
+
+def _check_distinct(table: Table, name: str, write: Callable[[Any], str]) -> Iterator[Problem]:
+    first: dict[Any, str] = {}
+    for key, value in _items(table, name):
+        if value in first:
+            yield Problem(key, f"{show(write(value))}, the same as {first[value]}", "each value once", "remove one of them")
+        else:
+            first[value] = key
+
+
+def _check_multiples(counter: Table) -> Iterator[Problem]:
+    windows = _items(counter, "windows")
+    finest_ms = min((size_ms for _, size_ms in windows), default=1)
+    for key, size_ms in windows:
+        if size_ms % finest_ms:
+            yield Problem(
+                key,
+                show(format_duration(size_ms)),
+                f"multiples of the smallest window, {format_duration(finest_ms)}: coarser windows are added up from it",
+                "change one of the two, or use two counters",
+            )
+
+
+def _check_keep(counter: Table, stream: Table) -> Iterator[Problem]:
+    keep_ms, retention_ms = counter.values["keep"], stream.values["retention"]
+    if keep_ms is not None and retention_ms is not None and keep_ms <= retention_ms:
+        yield Problem(
+            counter.at("keep"),
+            show(format_duration(keep_ms)),
+            f"longer than {stream.at('retention')}, {format_duration(retention_ms)}: what is counted must outlive its events",
+            "keep rows longer, or shorten the retention",
+        )
+
+
+def _used_paths(stream: Table | None, counters: list[Table]) -> Iterator[tuple[str, str]]:
+    if stream is not None:
+        for name in ("event_time", "event_id", "partition_key"):
+            if stream.values[name] is not None:
+                yield stream.at(name), stream.values[name]
+    for counter in counters:
+        yield from _items(counter, "group_by")
+        yield from ((key, field) for key, (_, field) in _items(counter, "measures") if field is not None)
+        if counter.values["where"] is not None:
+            yield from ((counter.at("where"), path) for path in sorted(counter.values["where"].fields))
+
+
+def _check_paths(used: list[tuple[str, str]]) -> Iterator[Problem]:
+    first = {path: key for key, path in reversed(used)}
+    for key, path in used:
+        segments = path.split(".")
+        for parent in (".".join(segments[:length]) for length in range(1, len(segments))):
+            if parent in first:
+                yield Problem(
+                    key,
+                    f"{show(path)}, while {first[parent]} reads {show(parent)} as a value",
+                    "paths that do not lead through one another: one value cannot be an object and a text or number",
+                    f"use {show(parent)} or fields inside it, not both",
+                )
