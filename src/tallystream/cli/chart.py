@@ -32,21 +32,23 @@ def answer_chart(answer: Answer, show: Show, console: Console) -> RenderableType
     """
     shown = answer.series[:SERIES_MAX]
     lines = [[(start_ms, float(value)) for start_ms, value in series.points if value is not None] for series in shown]
-    scale = _Scale(answer, show, [line for line in lines if line])
     in_colour = console.color_system is not None and not console.no_color
+    together = in_colour or len(shown) < 2
+    height = _HEIGHT if together else _PANEL_HEIGHT
+    scale = _Scale(answer, show, lines, ticks=height // 4 + 1)
     parts: list[RenderableType] = []
-    if in_colour or len(shown) < 2:
-        canvas = _Canvas(scale.plot_width(console), _HEIGHT, ascii_only=console.options.ascii_only)
+    if together:
+        canvas = _Canvas(scale.plot_width(console), height, ascii_only=console.options.ascii_only)
         for line, colour in zip(lines, _COLOURS, strict=False):
             canvas.draw(scale.runs(line, canvas), colour)
         parts += scale.frame(canvas)
         parts.append(_legend(shown))
     else:
         for line, series in zip(lines, shown, strict=True):
-            canvas = _Canvas(scale.plot_width(console), _PANEL_HEIGHT, ascii_only=console.options.ascii_only)
+            canvas = _Canvas(scale.plot_width(console), height, ascii_only=console.options.ascii_only)
             canvas.draw(scale.runs(line, canvas), "")
             parts.append(Text.assemble(group_label(series), "  ", exact(series.total, "value")))
-            parts += scale.frame(canvas)
+            parts += [*scale.frame(canvas), ""]
     if len(answer.series) > len(shown):
         parts.append(Text(f"{len(answer.series) - len(shown):,} smaller groups are not drawn; --format table has them"))
     return Group(*parts)
@@ -63,13 +65,13 @@ def _legend(shown: Sequence[Series]) -> Text:
 class _Scale:
     """Where times and values lie, and the axes that say so."""
 
-    def __init__(self, answer: Answer, show: Show, lines: Sequence[Line]) -> None:
+    def __init__(self, answer: Answer, show: Show, lines: Sequence[Line], ticks: int) -> None:
         self._show = show
         self._step_ms = parse_duration(answer.window)
         self._from_ms = answer.from_ms
         self._to_ms = max(answer.to_ms, answer.from_ms + self._step_ms)
         values = [value for line in lines for _, value in line] or [0.0]
-        self._tick = _nice_step(max(0.0, *values) - min(0.0, *values))
+        self._tick = _nice_step(max(0.0, *values) - min(0.0, *values), ticks)
         self._low = math.floor(min(0.0, *values) / self._tick)
         self._high = max(math.ceil(max(0.0, *values) / self._tick), self._low + 1)
         self._labels = {level: short(_rounded(level * self._tick), show) for level in range(self._low, self._high + 1)}
@@ -135,12 +137,12 @@ def _rounded(value: float) -> float:
     return float(f"{value:.12g}")
 
 
-def _nice_step(span: float) -> float:
-    """Return 1, 2 or 5 times a power of ten, of which about four make up the span."""
+def _nice_step(span: float, steps: int) -> float:
+    """Return 1, 2 or 5 times a power of ten, of which no more than `steps` make up the span."""
     if span <= 0:
         return 1.0
-    magnitude = 10.0 ** math.floor(math.log10(span / 4))
-    return next(factor * magnitude for factor in (1, 2, 5, 10) if factor * magnitude * 4 >= span * 0.999)
+    magnitude = 10.0 ** math.floor(math.log10(span / steps))
+    return next(factor * magnitude for factor in (1, 2, 5, 10) if factor * magnitude * steps >= span * 0.999)
 
 
 class _Canvas:

@@ -19,6 +19,7 @@ from tallystream.cli.options import config_option, data_option, read_definition,
 from tallystream.cli.server import Server
 from tallystream.cli.table import answer_table
 from tallystream.core.definition import parse_definition
+from tallystream.core.errors import QueryError
 from tallystream.core.query import Show
 from tallystream.core.series import Answer
 from tallystream.core.window import parse_duration
@@ -76,9 +77,7 @@ def query(
         refuse_with_url(ctx, "config", "data")
         body = b"".join(Server(url, token_env).pieces(f"/v1/query?{urlencode(parameters)}", {}))
     else:
-        definition = parse_definition(read_definition(config))
-        with closing(SQLiteCounterStore(DataDirectory(data).counters_path, read_only=True)) as store, store.snapshot():
-            body, _ = run_query(parameters, definition, store, now_ms())
+        body = _ask_directory(data, config, parameters)
     if form in ("csv", "json"):
         _write(body, form)
     else:
@@ -95,6 +94,20 @@ def _parameters(asked: dict[str, Any], groups: tuple[str, ...]) -> Iterator[tupl
         if not equals:
             raise click.UsageError(f'--group is FIELD=VALUE, got "{printable(group)}"; write for example --group event=click')
         yield f"group.{field}", value
+
+
+def _ask_directory(data: Path, config: Path, parameters: list[tuple[str, str]]) -> bytes:
+    definition = parse_definition(read_definition(config))
+    asked = dict(parameters)["counter"]
+    with closing(SQLiteCounterStore(DataDirectory(data).counters_path, read_only=True)) as store, store.snapshot():
+        for counter in definition.counters:
+            if counter.name == asked and not store.is_declared(counter, definition.stream):
+                raise QueryError(
+                    "counter",
+                    f'counter: {config} defines "{asked}" otherwise than {data} counts it; give the --config that is '
+                    "counted there, or start `tally up` with this one first",
+                )
+        return run_query(parameters, definition, store, now_ms())[0]
 
 
 def _write(body: bytes, form: str) -> None:

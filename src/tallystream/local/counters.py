@@ -10,7 +10,7 @@ import msgspec
 
 from tallystream.core.aggregate import FieldPartial, Partial, merge
 from tallystream.core.counting import CellKey, Cells, Ledger, Tally, group_values
-from tallystream.core.definition import Counter, Definition, fingerprint
+from tallystream.core.definition import Counter, Definition, Stream, fingerprint
 from tallystream.core.event import GroupValue
 from tallystream.local.sqlite import connect, ensure_schema, snapshot, storage_errors, transaction
 from tallystream.ports import Cell, Change, Generation, RejectedEvent
@@ -110,6 +110,11 @@ class SQLiteCounterStore:
                 (counter,),
             )
         )
+
+    def is_declared(self, counter: Counter, stream: Stream) -> bool:
+        """Return whether the counter's current rows are those of this very definition of it."""
+        rows = self._fetch("SELECT fingerprint FROM generation WHERE counter = ? AND is_current", (counter.name,))
+        return rows == [(fingerprint(counter, stream),)]
 
     # Counting.
 
