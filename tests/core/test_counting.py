@@ -3,6 +3,7 @@
 import json
 from decimal import Decimal
 from fractions import Fraction
+from itertools import pairwise
 from typing import Any
 
 from hypothesis import given
@@ -11,8 +12,7 @@ from hypothesis import strategies as st
 from tallystream.core.counting import CellKey, Ledger, Tallier, Tally, group_key, group_values, merge_tallies
 from tallystream.core.definition import parse_definition
 from tallystream.core.event import Reader
-
-from ..oracle import OracleCounter, recount
+from tests.oracle import OracleCounter, recount
 
 DEFINITION = parse_definition("""
 name = "test"
@@ -51,7 +51,7 @@ def tally(lines: list[bytes], definition: Any = DEFINITION, cuts: tuple[int, ...
     tallier = Tallier(definition, reader)
     total: Tally | None = None
     bounds = [0, *sorted(min(cut, len(lines)) for cut in cuts), len(lines)]
-    for start, end in zip(bounds, bounds[1:], strict=False):
+    for start, end in pairwise(bounds):
         seen = set(total.event_ids) if total else set()
         part = tallier.tally(reader.read(lines[start:end], arrival_ms), seen, shard=3, first_sequence=start)
         total = part if total is None else merge_tallies(total, part)

@@ -1,0 +1,1 @@
+"""Speed, measured: `make bench` runs all of it and writes docs/benchmarks.md."""
