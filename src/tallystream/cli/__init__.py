@@ -5,6 +5,7 @@ from collections.abc import Mapping
 
 import click
 
+import tallystream
 from tallystream.core.errors import TallystreamError
 
 # Loaded when asked for: `tally up` stays in memory, and needs nothing of the others.
@@ -44,7 +45,7 @@ class _Commands(click.Group):
 
 
 @click.group(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
-@click.version_option(package_name="tallystream", prog_name="tally")
+@click.version_option(tallystream.__version__, prog_name="tally")
 def main() -> None:
     """
     Counts JSON events per group and time window, exactly once, the moment they arrive.

@@ -1,1 +1,3 @@
 """`tally init` and `tally check`: write a definition to start from, and find every mistake in one."""
+
+EXAMPLE = ""

@@ -1,8 +1,8 @@
 """
 The traffic of `tally demo`: the visitors of a made-up site that collects donations.
 
-`python -m tallystream.cli.traffic`, started by `tally demo`, sends what the visitors do: first the hours before now, so that the
-charts are not empty, then what happens from moment to moment.
+`python -m tallystream.cli.traffic`, started by `tally demo`, sends what the visitors do: first the hours before now, so that
+the charts are not empty, then what happens from moment to moment.
 """
 
 import json

@@ -21,7 +21,7 @@ def verify(ctx: click.Context, config: Path, data: Path) -> None:
     """
     Count the retained events once more and compare with the stored counts.
 
-    Checks the counters, the ledger, the positions, and both files; exits with 1 on any difference. The server may run meanwhile.
+    Checks counters, ledger, positions and both files; exits with 1 on any difference. The server may run meanwhile.
     """
     result = compare(DataDirectory(data), parse_definition(read_definition(config)))
     pruned = f" ({result.pruned:,} older ones are no longer kept)" if result.pruned else ""

@@ -8,6 +8,8 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
+from msgspec.structs import replace
+
 from tallystream.core.definition import Definition, parse_definition
 from tallystream.core.errors import TallystreamError
 from tallystream.local.child import WorkerSettings
@@ -71,6 +73,7 @@ def up(
     with data.lock("tally up", WAIT_S) as lock, listen(settings.host, settings.port) as listener:
         generations = data.declare(definition)
         worker = WorkerSettings(
+            name="counter",
             definition=settings.definition_text,
             data=str(settings.data),
             log_format=settings.log_format,
@@ -83,8 +86,8 @@ def up(
         # Counting ends last, when nothing more can arrive.
         children = [ChildSpec("counter", "tallystream.local.counter_worker", worker, (lock.fd,), stage=0)]
         children += [
-            ChildSpec(f"web-{number}", "tallystream.local.web_worker", worker, (lock.fd, listener.fileno()), stage=1)
-            for number in range(1, settings.workers + 1)
+            ChildSpec(name, "tallystream.local.web_worker", replace(worker, name=name), (lock.fd, listener.fileno()), stage=1)
+            for name in (f"web-{number}" for number in range(1, settings.workers + 1))
         ]
         children += more(url)
         _log.info("starting", extra={"url": url, "data": str(settings.data), "workers": settings.workers})

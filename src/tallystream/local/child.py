@@ -25,6 +25,7 @@ Settings = TypeVar("Settings", bound=msgspec.Struct)
 class WorkerSettings(msgspec.Struct, frozen=True, kw_only=True):
     """What a web worker or a counter worker is told."""
 
+    name: str  # in the log
     definition: str  # the text of the tally.toml
     data: str  # the data directory
     log_format: str

@@ -29,7 +29,7 @@ _log = logging.getLogger(__name__)
 def main() -> None:
     """Count until told to stop; everything up to the last commit is safe whenever and however the process ends."""
     settings = read_settings(WorkerSettings)
-    set_up_logs(settings.log_format, "counter")
+    set_up_logs(settings.log_format, settings.name)
     stop = threading.Event()
     signal.signal(signal.SIGTERM, lambda *_: stop.set())
     end_with_parent()

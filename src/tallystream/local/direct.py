@@ -101,7 +101,7 @@ class _Counting:
     def __init__(self, data: DataDirectory, definition_text: str, definition: Definition) -> None:
         self._data = data
         self._definition = definition
-        self._settings = WorkerSettings(definition=definition_text, data=str(data.path), log_format="text")
+        self._settings = WorkerSettings(name="counter", definition=definition_text, data=str(data.path), log_format="text")
         self._lock: DirectoryLock | None = None
         self._worker: subprocess.Popen[bytes] | None = None
         self._starts = 0

@@ -1,13 +1,14 @@
 """
 `tally verify`: counts the retained stream once more and compares the result with what is stored.
 
-The recount shares `core` with the counting process, and nothing else: not the positions, not the commits, not the batches. So it
-finds what was counted twice, left out, or changed on the disk. It may run beside a `tally up`.
+The recount shares `core` with the counting process, and nothing else: not the positions, not the commits, not the batches. So
+it finds what was counted twice, left out, or changed on the disk. It may run beside a `tally up`.
 """
 
 import sqlite3
 from collections.abc import Iterator, Sequence
 from contextlib import closing
+from itertools import pairwise
 from pathlib import Path
 from typing import NamedTuple
 
@@ -49,8 +50,8 @@ def verify(data: DataDirectory, definition: Definition) -> Verification:
     """
     Compare counters, ledger and positions with the stream.
 
-    A cell whose first event arrived after everything that was pruned is recounted whole and must be equal. An older one must hold
-    at least its recount. What was rejected counts as rejected, and lines before a counter's generation do not count for it.
+    A cell whose first event arrived after everything that was pruned is recounted whole and must be equal. An older one must
+    hold at least its recount. What was rejected counts as rejected, and lines before a counter's generation do not count for it.
 
     Raises:
         StorageError: a file cannot be read or is damaged.
@@ -169,7 +170,7 @@ def _parts(chunk: Chunk, special: set[int], boundaries: Sequence[int]) -> Iterat
     for sequence in special.intersection(range(first, end)):
         cuts |= {sequence, sequence + 1}
     ordered = sorted(cuts)
-    for start, stop in zip(ordered, ordered[1:], strict=False):
+    for start, stop in pairwise(ordered):
         yield chunk._replace(first_sequence=start, lines=chunk.lines[start - first : stop - first])
 
 

@@ -1,10 +1,11 @@
 """A process that serves HTTP: `python -m tallystream.local.web_worker`, started by `tally up`."""
 
+import logging
 import signal
 import socket
-from importlib.metadata import version
 from pathlib import Path
 
+import tallystream
 import tallystream.web
 from tallystream.core.definition import parse_definition
 from tallystream.engine.retry import retry_rejected
@@ -22,7 +23,8 @@ STATIC_DIR = Path(tallystream.web.__file__).parent / "static"
 def main() -> None:
     """Serve until told to stop; then take no more requests, finish those under way, and end."""
     settings = read_settings(WorkerSettings)
-    set_up_logs(settings.log_format, "web")
+    set_up_logs(settings.log_format, settings.name)
+    logging.getLogger("uvicorn").setLevel(logging.WARNING)  # the supervisor tells of starts and ends
     # The server raises the signal that ended it once more when it is done; by then its work is done.
     signal.signal(signal.SIGTERM, lambda *_: None)
     with socket.socket(fileno=settings.socket_fd) as listener:
@@ -49,7 +51,7 @@ def _services(settings: WorkerSettings) -> Services:
         disk_usage=lambda: DiskUsage(*data.disk_bytes()),
         retry_rejected=lambda reason, at_ms: retry_rejected(store, definition, reason, at_ms),
         static_dir=STATIC_DIR,
-        version=version("tallystream"),
+        version=tallystream.__version__,
         started_ms=settings.started_ms,
         tokens=Tokens(settings.write_token, settings.read_token),
     )
