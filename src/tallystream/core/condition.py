@@ -92,7 +92,12 @@ KINDS: Final[dict[type, str]] = {str: "text", int: "number", float: "number", bo
 """Types that can be compared, and what they are called; only values of one kind are."""
 
 _MIRRORED: Final = {"==": "==", "!=": "!=", "<": ">", "<=": ">=", ">": "<", ">=": "<="}
-_IS_NUMBER: Final = "((t := type(v := {})) is int or t is float)"
+_TESTS: Final = {
+    "text": "type(v := {}) is str",
+    "number": "((t := type(v := {})) is int or t is float)",  # a bool is an int to Python, but no number
+    "bool": "type(v := {}) is bool",
+}
+"""Written in line: is this value of the kind? It is in v then."""
 
 
 def compile_condition(condition: Condition, attribute: Mapping[str, str]) -> Callable[[Any], bool]:
@@ -128,7 +133,7 @@ class _Writer:
                 if isinstance(part, Field):
                     return f"({'lacks' if negated else 'holds'}({self.value(whole)}, {self.value(part)}))"
                 test = "not in" if negated else "in"
-                return f"(type(v := {self.value(whole)}) is str and {part.value!r} {test} v)"
+                return f"({_TESTS['text'].format(self.value(whole))} and {part.value!r} {test} v)"
             case Truth(value):
                 return f"({self.value(value)} is True)"
             case Not(operand):
@@ -163,21 +168,18 @@ class _Writer:
             return f"({_COMPARISONS[symbol](left.value, literal)})"
         if isinstance(literal, bool):
             return f"({tested} is {literal if symbol == '==' else not literal})"
-        if isinstance(literal, str):
-            if symbol == "==":  # nothing but a text equals a text
-                return f"({tested} == {literal!r})"
-            return f"(type(v := {tested}) is str and v {symbol} {literal!r})"
-        return f"({_IS_NUMBER.format(tested)} and v {symbol} {literal!r})"
+        if isinstance(literal, str) and symbol == "==":  # nothing but a text equals a text
+            return f"({tested} == {literal!r})"
+        return f"({_TESTS[KINDS[type(literal)]].format(tested)} and v {symbol} {literal!r})"
 
     def _membership(self, negated: bool, value: Value, literals: tuple[Scalar, ...]) -> str:
-        # One test for each kind, because True == 1; and a set is asked only for what has a hash.
-        test = "not in" if negated else "in"
-        types = {"text": "t is str", "number": "(t is int or t is float)", "bool": "t is bool"}
+        # A set for each kind, because True == 1; and a set is asked only for what has a hash.
         sets: dict[str, list[str]] = {}
         for literal in literals:
             sets.setdefault(KINDS[type(literal)], []).append(repr(literal))
-        tests = (f"{types[kind]} and v {test} {{{', '.join(members)}}}" for kind, members in sets.items())
-        return f"((t := type(v := {self.value(value)})) and ({' or '.join(tests)}))"
+        tested, test = self.value(value), "not in" if negated else "in"
+        tests = (f"{_TESTS[kind].format(tested)} and v {test} {{{', '.join(members)}}}" for kind, members in sets.items())
+        return f"({' or '.join(tests)})"
 
 
 # What the written source calls, by the names of these functions.

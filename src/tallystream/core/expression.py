@@ -10,7 +10,7 @@ import ast
 import keyword
 import re
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from math import isfinite
 from typing import Any, Final, NamedTuple, assert_never
 
@@ -117,6 +117,10 @@ def _mask(text: str) -> tuple[str, dict[str, str]]:
 
     A quoted name is replaced by as many of a letter that the text does not hold, so that positions stay what they were.
     """
+    control = re.search(r"[\x00-\x08\x0b\x0e-\x1f\x7f-\x9f]", text)
+    if control:
+        found, remedy = f"the control character U+{ord(control[0]):04X}", "leave it out"
+        raise ExpressionError([Problem(f"character {control.start() + 1}", found, _ALLOWED, remedy)])
     letters = (letter for letter in map(chr, range(0x4E00, 0x9FFF)) if letter not in text)
     quoted: dict[str, str] = {}
     problems: list[Problem] = []
@@ -153,7 +157,8 @@ def _parse_python(text: str, source: str) -> ast.expr:
             warnings.simplefilter("error")  # an unknown escape, or a number that runs into a word, is a mistake here
             return ast.parse(source.strip(), mode="eval").body
     except SyntaxError as error:
-        position = len(source) - len(source.lstrip()) + max((error.offset or 1) - 1, 0)
+        # Python says 0 for the end.
+        position = len(source) - len(source.lstrip()) + (error.offset - 1 if error.offset else len(source.strip()))
         word = _word_at(text, position)
         remedy = _WORDS.get(word.lower(), "correct what is written there or just before")
         if keyword.iskeyword(word) and word not in _WORDS:
@@ -205,9 +210,12 @@ _INSTEAD: Final[dict[type[ast.AST], str]] = {
     ast.Tuple: "a list stands behind in or not in: field in ['a', 'b']",
 }
 _MISSING: Final = "a missing field makes every comparison false; to find one that is missing, write not x == x"
-_NOT_NAMES: Final = {"true": "write True", "TRUE": "write True", "false": "write False", "FALSE": "write False"} | {
-    name: _MISSING for name in ("null", "NULL", "none", "nil", "undefined")
-}
+_NOT_NAMES: Final = {
+    "true": "write True",
+    "TRUE": "write True",
+    "false": "write False",
+    "FALSE": "write False",
+} | dict.fromkeys(("null", "NULL", "none", "nil", "undefined"), _MISSING)
 _NOTHING: Final = Field("")  # stands in the tree for what was refused
 
 
@@ -242,7 +250,7 @@ class _Parser:
                 return Truth(Literal(value))
             case ast.Name() | ast.Attribute():
                 return Truth(self._field(node))
-            case ast.Constant() | ast.BinOp() | ast.UnaryOp(ast.USub()):
+            case ast.Constant() | ast.UnaryOp(ast.USub()) | ast.BinOp(op=ast.Add() | ast.Sub() | ast.Mult() | ast.Div()):
                 self._refuse(node, "a condition here", "compare it with something: field == 'a', or field in ['a', 'b']")
             case _:
                 self._refuse(node, _ALLOWED)
@@ -253,15 +261,15 @@ class _Parser:
             case ast.In() | ast.NotIn():
                 return self._containment(isinstance(operator, ast.NotIn), left, right, depth)
             case ast.Is() | ast.IsNot():
-                sign = "==" if isinstance(operator, ast.Is) else "!="
-                self._refuse(right, "== != < <= > >=, in, not in", f"write {sign} instead of is")
+                remedy = f"write {'==' if isinstance(operator, ast.Is) else '!='} instead of is"
+                missing = isinstance(right, ast.Constant) and right.value is None
+                self._refuse(right, "== != < <= > >=, in, not in", _MISSING if missing else remedy)
                 return Truth(_NOTHING)
         symbol = _COMPARISONS[type(operator)]
         comparison = Comparison(symbol, self._value(left, depth), self._value(right, depth))
         kinds = {_kind(comparison.left), _kind(comparison.right)} - {None}
-        if len(kinds) == 2:
-            remedy = f"compare with a {_kind(comparison.left)}; this can never be true"
-            self._refuse(right, "two of a kind: texts, numbers or bools", remedy)
+        if len(kinds) > 1:
+            self._refuse_kinds(left, right)
         elif kinds == {"bool"} and symbol not in ("==", "!="):
             self._refuse(right, "== and != for bools", "write == True, == False or the field alone")
         return comparison
@@ -270,11 +278,10 @@ class _Parser:
         value = self._value(left, depth)
         match right:
             case ast.List(items) | ast.Tuple(items) if items:
-                literals = [(item, self._value(item, depth)) for item in items]
-                for item, literal in literals:
-                    if not isinstance(literal, Literal) and literal is not _NOTHING:
-                        self._refuse(item, "literals in a list", "compare with a field by ==")
-                return Membership(negated, value, tuple(item.value for _, item in literals if isinstance(item, Literal)))
+                literals = self._literals(items, depth)
+                if literals and _kind(value) not in {None, *(KINDS[type(literal)] for literal in literals)}:
+                    self._refuse_kinds(left, right)
+                return Membership(negated, value, literals)
             case ast.Name() | ast.Attribute():
                 whole = self._field(right)
                 if isinstance(value, Field) or (isinstance(value, Literal) and isinstance(value.value, str)):
@@ -283,6 +290,16 @@ class _Parser:
             case _:
                 self._refuse(right, "a list of literals, or a field", "write field in ['a', 'b'], or 'part' in field")
         return Truth(_NOTHING)
+
+    def _literals(self, items: Sequence[ast.expr], depth: int) -> tuple[Scalar, ...]:
+        literals: list[Scalar] = []
+        for item in items:
+            value = self._value(item, depth)
+            if isinstance(value, Literal):
+                literals.append(value.value)
+            elif value is not _NOTHING:
+                self._refuse(item, "literals in a list", "compare with a field by ==")
+        return tuple(literals)
 
     def _value(self, node: ast.expr, depth: int) -> Value:
         match node:
@@ -342,15 +359,25 @@ class _Parser:
             self._refuse(node, f"nesting up to {NESTING_MAX} levels", "write a simpler condition, or several counters")
         return depth > NESTING_MAX
 
+    def _refuse_kinds(self, left: ast.expr, right: ast.expr) -> None:
+        remedy = "compare with something of the same kind; this can never be true"
+        for name in (self._source_of(left), self._source_of(right)):
+            if re.fullmatch(r"[\w.]+(-[\w.]+)+", name):  # reads as a subtraction
+                remedy = f"if {name} is one field, quote it: `{name}`"
+        self._refuse(right, "two of a kind: texts, numbers or bools", remedy)
+
     def _refuse(self, node: ast.expr, allowed: str, remedy: str | None = None) -> None:
-        start, end = self._position(node.col_offset), self._position(node.end_col_offset)
-        found = self._text[start:end]
+        found = self._source_of(node)
         operator = getattr(node, "op", node)
         remedy = remedy or _INSTEAD.get(type(node)) or _INSTEAD.get(type(operator)) or "leave it out"
         shown = found if len(found) <= 60 else f"{found[:59]}…"
-        problem = Problem(f"character {start + 1}", " ".join(shown.split()), allowed, remedy)
+        key = f"character {self._position(node.col_offset) + 1}"
+        problem = Problem(key, " ".join(shown.split()), allowed, remedy)
         if problem not in self.problems:  # the middle of a < b < c is read twice
             self.problems.append(problem)
+
+    def _source_of(self, node: ast.expr) -> str:
+        return self._text[self._position(node.col_offset) : self._position(node.end_col_offset)]
 
     def _position(self, offset: int | None) -> int:
         """Return the position in the text of an offset that `ast` counts in bytes."""
