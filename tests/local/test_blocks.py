@@ -9,7 +9,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tallystream.core.event import EVENT_BYTES_MAX
-from tallystream.local import blocks as cutting
 from tallystream.local.blocks import (
     Block,
     UnfinishedInputError,
@@ -116,12 +115,6 @@ def test_a_line_over_the_limit_is_cut_and_its_neighbours_are_kept(form: str, pie
 def test_a_line_just_within_the_limit_is_whole() -> None:
     line = b"x" * EVENT_BYTES_MAX
     assert events_of(line_blocks([line, b"\n1\n"], 0)) == [line, b"1"]
-
-
-def test_blocks_are_short_and_even() -> None:
-    parts = list(line_blocks([b"1\n" * (cutting.BLOCK_LINES_MAX + 10)], 0))
-    assert [len(part.lines) for part in parts] == [2505, 2505]
-    assert [(part.start, part.end) for part in parts] == [(0, 5010), (5010, 10020)]
 
 
 @pytest.mark.parametrize("last", [b'{"a": 1', b'{"a": "x', b'{"a": tr', b'"\\', b'{"a": "' + b"x" * EVENT_BYTES_MAX])

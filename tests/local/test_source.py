@@ -4,17 +4,18 @@ import gzip
 import json
 import os
 import threading
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 import zstandard
 
-from tallystream.local.blocks import UnfinishedInputError
+from tallystream.local.blocks import Block, UnfinishedInputError
 from tallystream.local.source import FileSource, PipeSource, Source, SourceError, open_source
 
-LINES = [json.dumps({"event": "page view", "n": n}).encode() for n in range(30_000)]
+LINES = [json.dumps({"event": "page view", "n": n}).encode() for n in range(100_000)]
 TEXT = b"\n".join(LINES) + b"\n"
-COMPRESSIONS = {"plain": bytes, "gzip": gzip.compress, "zstd": zstandard.compress}
+COMPRESSIONS: dict[str, Callable[[bytes], bytes]] = {"plain": bytes, "gzip": gzip.compress, "zstd": zstandard.compress}
 
 
 def events_of(source: Source, position: int = 0) -> list[bytes]:
@@ -34,7 +35,7 @@ def test_reads_every_form_whatever_the_name_and_goes_on_from_any_block(tmp_path:
     blocks = list(source.blocks())
     assert [line for block in blocks for line in block.lines] == LINES
     assert source.read_bytes == source.size_bytes
-    assert len(blocks) > 3
+    assert len(blocks) > 2
     rest = LINES
     for block in blocks:
         rest = rest[len(block.lines) :]
@@ -52,14 +53,12 @@ def test_gzip_may_be_padded_with_zeros(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("compression", ["gzip", "zstd"])
-def test_a_compressed_file_that_is_cut_off_is_read_as_far_as_it_goes_and_then_gone_on_with(
-    tmp_path: Path, compression: str
-) -> None:
+def test_a_compressed_file_that_is_cut_off_is_read_as_far_as_it_goes(tmp_path: Path, compression: str) -> None:
     # Random text, so that compressed data comes in several blocks.
     text = b"".join(b'{"id": "%s"}\n' % os.urandom(30).hex().encode() for _ in range(20_000))
     packed = COMPRESSIONS[compression](text)
     source = write(tmp_path / "e", packed[: len(packed) // 2])
-    taken = []
+    taken: list[Block] = []
     with pytest.raises(UnfinishedInputError, match="cut off"):
         taken.extend(source.blocks())
     assert taken
@@ -113,7 +112,7 @@ def test_arrays_are_told_apart_by_their_first_element(tmp_path: Path) -> None:
     ],
 )
 def test_a_file_that_cannot_be_the_one_that_was_read_is_refused(tmp_path: Path, text: bytes, position: int) -> None:
-    with pytest.raises(SourceError, match="cut or rewritten.*--again"):
+    with pytest.raises(SourceError, match=r"cut or rewritten.*--again"):
         events_of(write(tmp_path / "e", text), position)
 
 
@@ -141,7 +140,6 @@ def test_a_pipe_yields_what_has_come_at_once_and_the_last_line_at_the_end() -> N
     os.close(writer)
     assert next(blocks).lines == [b'{"a":']
     assert list(blocks) == []
-    assert source.identity() is None
 
 
 def test_a_pipe_that_is_stopped_yields_what_was_read() -> None:
@@ -162,7 +160,7 @@ def test_a_pipe_may_be_compressed_and_is_read_whole(compression: str) -> None:
     data = COMPRESSIONS[compression](TEXT)
 
     def fill() -> None:
-        with open(writer, "wb") as file:
+        with os.fdopen(writer, "wb") as file:
             file.write(data)
 
     thread = threading.Thread(target=fill)

@@ -10,7 +10,7 @@ import logging
 import math
 import random
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
 from typing import Any
 
@@ -100,7 +100,7 @@ class Visitors:
     def _broken(self, line: bytes) -> bytes:
         return self._chance.choice([line[: len(line) // 2], line.replace(b"utc_timestamp", b"timestamp")])
 
-    def _pick(self, weights: dict[str, float]) -> str:
+    def _pick(self, weights: Mapping[str, float]) -> str:
         return self._chance.choices(list(weights), list(weights.values()))[0]
 
 
@@ -117,7 +117,7 @@ def history(visitors: Visitors, events: int, to_ms: int) -> Iterator[list[bytes]
     yield batch
 
 
-def live(visitors: Visitors, rate: float) -> Iterator[Sequence[bytes]]:
+def live(visitors: Visitors, rate: float) -> Iterator[list[bytes]]:
     """Yield, for ever and in real time, what happened since the last time."""
     last_ms, minute_ms, busy = now_ms(), 0, 1.0
     while True:
@@ -143,7 +143,7 @@ def main() -> None:
         _log.info("sent the events of the last %d hours", HISTORY_MS // 3_600_000)
     for batch in live(visitors, settings.rate):
         if batch:
-            sink.store(list(batch), None)
+            sink.store(batch, None)
 
 
 def _timestamp(time_ms: float) -> str:

@@ -17,8 +17,7 @@ import msgspec
 from tallystream.core.errors import TallystreamError
 from tallystream.core.event import EVENT_BYTES_MAX
 
-PIECE_BYTES_MAX = 1 << 20  # of one piece of input: a block is about as large
-BLOCK_LINES_MAX = 5_000
+PIECE_BYTES_MAX = EVENT_BYTES_MAX  # of one piece of input: a block is about as large
 # What a longer event is cut to. One byte over the limit, so that it is rejected as too large with its beginning kept.
 CUT_BYTES = EVENT_BYTES_MAX + 1
 BLANK = b" \t\r\n"
@@ -92,9 +91,11 @@ def line_blocks(pieces: Iterable[bytes], position: int, *, leave_unfinished: boo
         whole, line_feed, tail = piece.rpartition(b"\n")
         if line_feed:
             text = carry + whole
-            yield from _line_blocks(text, position, dropped)
-            position += len(text) + dropped + 1
-            carry, dropped = tail, 0
+            end = position + len(text) + dropped + 1
+            lines = text.split(b"\n")
+            lines[0] = lines[0][:CUT_BYTES]  # only the first line can be longer than a piece
+            yield Block(position, end, list(filter(bytes.strip, lines)))
+            position, carry, dropped = end, tail, 0
         else:
             carry += tail
         if len(carry) > CUT_BYTES:
@@ -107,19 +108,6 @@ def line_blocks(pieces: Iterable[bytes], position: int, *, leave_unfinished: boo
         )
     if carry.strip():
         yield Block(position, position + len(carry) + dropped, [carry])
-
-
-def _line_blocks(text: bytes, start: int, dropped: int) -> Iterator[Block]:
-    """Cut whole lines into blocks; `dropped` bytes are missing within the first line."""
-    lines = text.split(b"\n")
-    parts = -(-len(lines) // BLOCK_LINES_MAX)
-    for part in range(parts):  # even parts, rather than full ones and a small rest: small chunks compress badly
-        chosen = lines[len(lines) * part // parts : len(lines) * (part + 1) // parts]
-        end = start + sum(map(len, chosen)) + len(chosen) + dropped
-        chosen[0] = chosen[0][:CUT_BYTES]  # only the first line is longer than a piece
-        dropped = 0
-        yield Block(start, end, list(filter(bytes.strip, chosen)))
-        start = end
 
 
 def is_unfinished(line: bytes) -> bool:
@@ -188,9 +176,6 @@ class _Array:
                 self.closed = token != b","
                 if self.closed:
                     break
-                if len(lines) == BLOCK_LINES_MAX:
-                    yield Block(block_start, self.start, lines)
-                    block_start, lines = self.start, []
         if self.start > block_start:
             yield Block(block_start, self.start, lines)
         rest = piece[begin : len(piece) - len(self.carry)]

@@ -51,7 +51,7 @@ def verify(data: DataDirectory, definition: Definition) -> Verification:
     Compare counters, ledger and positions with the stream.
 
     A cell whose first event arrived after everything that was pruned is recounted whole and must be equal. An older one must
-    hold at least its recount. What was rejected counts as rejected, and lines before a counter's generation do not count for it.
+    hold at least its recount. What was rejected counts as rejected; lines before a counter's generation do not count for it.
 
     Raises:
         StorageError: a file cannot be read or is damaged.
