@@ -16,8 +16,8 @@ help: ## list the targets
 
 setup: $(VENV)/.installed $(VENV)/.system ## install everything for developing into .venv
 
-demo: $(VENV)/.installed ## start Tallystream with realistic traffic on http://127.0.0.1:8080
-	@$(BIN)/tally demo
+demo: $(VENV)/.installed ## start Tallystream with realistic traffic on http://127.0.0.1:8080, or on PORT=…
+	@$(BIN)/tally demo $(if $(PORT),--port $(PORT))
 
 test: $(VENV)/.installed $(VENV)/.system lint types dashboard-check ## check and test everything, as CI does
 	$(BIN)/pytest --cov --cov-report=term
