@@ -361,6 +361,8 @@ def _suspects(lines: Sequence[bytes]) -> dict[int, Rejection]:
             if len(line) > EVENT_BYTES_MAX:
                 message = f"the event has {len(line):,} bytes; allowed are {EVENT_BYTES_MAX:,}; send less, or in parts"
                 suspects[index] = Rejection(index, "too_large", message)
+    if all(map(bytes.isascii, lines)):
+        return suspects
     try:
         b"\n".join(lines).decode()
     except UnicodeDecodeError:

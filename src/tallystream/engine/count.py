@@ -11,6 +11,9 @@ from tallystream.ports import Chunk, CounterStore, Stream
 EVENTS_MAX = 50_000
 """Lines of one step: enough to make a commit's cost small, few enough to stay small in memory."""
 
+# Lines in hand at a time: enough for the fixed cost of a batch to be small, few enough for a processor's cache.
+_READ_LINES = 5_000
+_BATCH_LINES = 2_000
 _MINUTE_MS = 60_000
 
 
@@ -37,18 +40,25 @@ class CountStep:
         return counted
 
     def _count_shard(self, shard: int, position: int, now_ms: int) -> int:
-        chunks = self._stream.read(shard, position, EVENTS_MAX)
-        if not chunks or chunks[0].first_sequence != position:
-            found = f"lines from {chunks[0].first_sequence}" if chunks else "no lines"
-            raise StorageError(
-                f"shard {shard} of the stream holds {found}, but counting stands at {position}: lines that were accepted are"
-                " gone from the stream; restore a backup of both databases (`tally restore`)"
-            )
-        tally = self._run_tallier.tally(chunks)
+        total: Tally | None = None
+        end = position
+        while end < position + EVENTS_MAX:
+            chunks = self._stream.read(shard, end, _READ_LINES)
+            first = chunks[0].first_sequence if chunks else None
+            if first != end and (chunks or total is None):
+                raise StorageError(
+                    f"shard {shard} of the stream goes on at line {first}, but counting stands at {end}: lines that were"
+                    " accepted are gone from the stream; restore a backup of both databases (`tally restore`)"
+                )
+            tally = self._run_tallier.tally(chunks, total.event_ids if total else ())
+            if tally is None:
+                break
+            total = tally if total is None else merge_tallies(total, tally)
+            end = total.next_sequence
         # The store refuses a tally that does not begin at its position: another counted these lines meanwhile.
-        if tally is None or not self._store.commit(tally, now_ms):
+        if total is None or not self._store.commit(total, now_ms):
             return 0
-        return tally.next_sequence - tally.first_sequence
+        return total.next_sequence - total.first_sequence
 
 
 class RunTallier:
@@ -76,10 +86,12 @@ class RunTallier:
         """Cut chunks to runs to be read as one batch: of one arrival time where that decides outcomes, else of a minute."""
         unit_ms = 1 if self._reader.needs_arrival else _MINUTE_MS
         run: list[Chunk] = []
+        lines = 0
         for chunk in chunks:
-            if run and chunk.arrival_ms // unit_ms != run[0].arrival_ms // unit_ms:
+            if run and (lines >= _BATCH_LINES or chunk.arrival_ms // unit_ms != run[0].arrival_ms // unit_ms):
                 yield run
-                run = []
+                run, lines = [], 0
             run.append(chunk)
+            lines += len(chunk.lines)
         if run:
             yield run
