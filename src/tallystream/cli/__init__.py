@@ -6,7 +6,7 @@ from collections.abc import Mapping
 import click
 
 import tallystream
-from tallystream.core.errors import TallystreamError
+from tallystream.core.errors import DefinitionError, TallystreamError
 
 # Loaded when asked for: `tally up` stays in memory, and needs nothing of the others.
 COMMANDS: Mapping[str, str] = {
@@ -39,6 +39,10 @@ class _Commands(click.Group):
     def invoke(self, ctx: click.Context) -> object:
         try:
             return super().invoke(ctx)
+        except DefinitionError as error:
+            count = len(error.problems)
+            click.echo(f"tally: the definition has {count} {'mistake' if count == 1 else 'mistakes'}:\n\n{error}", err=True)
+            ctx.exit(1)
         except TallystreamError as error:
             click.echo(f"tally: {error}", err=True)
             ctx.exit(1)

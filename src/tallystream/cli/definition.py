@@ -1,3 +1,59 @@
 """`tally init` and `tally check`: write a definition to start from, and find every mistake in one."""
 
-EXAMPLE = ""
+import json
+from importlib.resources import files
+from pathlib import Path
+
+import click
+
+from tallystream.cli.options import read_definition
+from tallystream.core.definition import definition_schema, parse_definition
+from tallystream.core.errors import TallystreamError
+
+
+class InitError(TallystreamError):
+    """The example cannot be written where it was asked for."""
+
+
+def example_definition() -> str:
+    """Return the text of the commented example."""
+    return files("tallystream").joinpath("example.toml").read_text(encoding="utf-8")
+
+
+@click.command()
+@click.argument("path", type=click.Path(path_type=Path), default="tally.toml")
+@click.option("--force", is_flag=True, help="Replace the file if it exists.")
+def init(path: Path, force: bool) -> None:
+    """
+    Write a commented example definition to PATH (by default tally.toml).
+
+    It is for a web site: page views, clicks, impressions, donations. If PATH is a directory, the file is PATH/tally.toml.
+    """
+    if path.is_dir():
+        path /= "tally.toml"
+    try:
+        with path.open("w" if force else "x", encoding="utf-8") as file:
+            file.write(example_definition())
+    except FileExistsError:
+        raise InitError(f"{path} exists; give another name, or replace it with --force") from None
+    except OSError as error:
+        raise InitError(f"{path} cannot be written: {error.strerror}; mend that, or give another path") from error
+    click.echo(f"wrote {path}; change it as you like, then: tally check {path} && tally up --config {path}")
+
+
+@click.command()
+@click.argument("path", type=click.Path(path_type=Path), default="tally.toml")
+@click.option("--schema", is_flag=True, help="Print the JSON Schema of definitions instead, for editors.")
+def check(path: Path, schema: bool) -> None:
+    """
+    Find every mistake in the definition PATH (by default tally.toml).
+
+    Each is shown with its key, what was found, what is allowed, and how to mend it. Exits with 0 if there is none, 1 if there
+    are some, 2 if the file cannot be read.
+    """
+    if schema:
+        click.echo(json.dumps(definition_schema(), indent=2, ensure_ascii=False))
+        return
+    definition = parse_definition(read_definition(path))
+    counters = ", ".join(counter.name for counter in definition.counters)
+    click.echo(f"{path} is right: {definition.name!r} counts {counters}")

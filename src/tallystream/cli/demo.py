@@ -7,7 +7,7 @@ from pathlib import Path
 
 import click
 
-from tallystream.cli.definition import EXAMPLE
+from tallystream.cli.definition import example_definition
 from tallystream.cli.options import read_definition
 from tallystream.cli.traffic import HISTORY_MS, TrafficSettings
 from tallystream.cli.up import describe
@@ -42,7 +42,7 @@ def demo(port: int, data: Path, rate: float, history: int) -> None:
     config = data / "tally.toml"
     if not config.exists():
         data.mkdir(parents=True, exist_ok=True)
-        config.write_text(EXAMPLE)
+        config.write_text(example_definition(), encoding="utf-8")
     tokens = read_tokens(os.environ)
 
     def traffic(url: str) -> Sequence[ChildSpec]:

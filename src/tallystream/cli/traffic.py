@@ -28,10 +28,11 @@ _MINUTE_MS = 60_000
 _DAY_MS = 86_400_000
 _BROKEN_SHARE = 0.001  # of the events: a producer with a bug
 
-# What visitors do, how often, in percent.
-_EVENTS = {"page view": 52, "impression": 24, "click": 17, "search": 4.5, "sign up": 1, "donation": 1.5}
+# What visitors do, and how often, in percent. The fields are those of example.toml.
+_EVENTS = {"page view": 54, "impression": 26, "click": 12, "search": 4.5, "sign up": 1, "donation": 2.5}
 _COUNTRIES = {"GB": 38, "US": 27, "DE": 9, "FR": 7, "NL": 5, "IE": 5, "AU": 4, "CA": 3, "JP": 2}
-_PAGES = {"/": 30, "/causes": 18, "/causes/clean-water": 12, "/causes/forests": 11, "/about": 6, "/donate": 15, "/blog": 8}
+_PATHS = {"/": 30, "/causes": 18, "/causes/clean-water": 12, "/causes/forests": 11, "/about": 6, "/donate": 15, "/blog": 8}
+_CAMPAIGNS = {"spring": 45, "newsletter": 30, "clean-water": 25}
 _DEVICES = {"phone": 58, "desktop": 34, "tablet": 8}
 
 _log = logging.getLogger(__name__)
@@ -85,15 +86,17 @@ class Visitors:
         event: dict[str, Any] = {
             "event": name,
             "utc_timestamp": _timestamp(time_ms),
-            "visitor": f"{self._chance.getrandbits(40):010x}",
+            "user_id": f"u-{self._chance.randrange(20_000)}",
+            "path": "/donate" if name == "donation" else self._pick(_PATHS),
             "country": self._pick(_COUNTRIES),
             "device": self._pick(_DEVICES),
-            "page": self._pick(_PAGES),
         }
+        if name in {"impression", "click"}:
+            event["campaign"] = self._pick(_CAMPAIGNS)
         if name == "donation":
             # Most give a round sum, a few give much.
             amount = self._chance.choice([5, 10, 10, 20, 25, 50]) * self._chance.choice([1, 1, 1, 1, 2, 10])
-            event |= {"amount": amount + self._chance.choice([0, 0, 0.5, 0.99]), "currency": "GBP", "page": "/donate"}
+            event |= {"amount": amount + self._chance.choice([0, 0, 0.5, 0.99]), "currency": "GBP"}
         line = json.dumps(event, separators=(",", ":")).encode()
         return self._broken(line) if self._chance.random() < _BROKEN_SHARE else line
 
