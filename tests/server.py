@@ -112,7 +112,7 @@ class TallyServer:
     def kill(self) -> None:
         """End it and its children with SIGKILL, as the kernel would when memory runs out."""
         # The supervisor first, so that it starts no child again.
-        children = _children(self.process.pid)
+        children = children_of(self.process.pid)
         for pid in [self.process.pid, *children]:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
@@ -160,10 +160,10 @@ class TallyServer:
             self.client.close()
 
 
-def _children(pid: int) -> list[int]:
+def children_of(pid: int) -> list[int]:
     """Return the process ids of all descendants."""
     try:
         direct = [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
     except FileNotFoundError:
         return []
-    return [found for child in direct for found in (child, *_children(child))]
+    return [found for child in direct for found in (child, *children_of(child))]
