@@ -181,8 +181,8 @@ def _session_cookie(headers: Headers) -> str | None:
 
 
 def _query_key(query: bytes) -> bytes | None:
-    values = parse_qs(query, keep_blank_values=True).get(b"key")
-    return values[0] if values else None
+    values = parse_qs(query.decode("latin-1"), keep_blank_values=True).get("key")
+    return values[0].encode() if values else None
 
 
 def _foreign_origin(origin: bytes) -> RequestRefusedError:

@@ -118,7 +118,7 @@ class EventForms:
         if not elements:
             message = "`batch` is missing or holds no event; send at least one"
             raise RequestRefusedError(400, "invalid_body", message)
-        shared = {name: envelope[name] for name in ("sentAt", "context") if name in envelope}
+        shared: Object = {name: envelope[name] for name in ("sentAt", "context") if name in envelope}
         lines = []
         for index, element in enumerate(elements):
             if len(bytes(element)) > SEGMENT_EVENT_BYTES_MAX:

@@ -9,7 +9,7 @@ itself, with the version that it saw last, and is told all that it missed.
 import asyncio
 import logging
 from collections.abc import Callable, Iterable
-from typing import Final
+from typing import Any, Final
 
 import msgspec
 from starlette.requests import Request
@@ -82,7 +82,8 @@ class LiveHub:
         passing = asyncio.create_task(listener.pass_on(send))
         try:
             # A client that has stopped reading blocks `send`: then `ended` is what gets us out of it.
-            await asyncio.wait([gone, passing, listener.ended], return_when=asyncio.FIRST_COMPLETED)
+            ends: list[asyncio.Future[Any]] = [gone, passing, listener.ended]
+            await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
             listener.end()
         finally:
             gone.cancel()
