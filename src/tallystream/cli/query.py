@@ -113,15 +113,11 @@ def _ask_directory(data: Path, config: Path, parameters: list[tuple[str, str]]) 
 def _write(body: bytes, form: str) -> None:
     """Write an answer as it is; to a terminal, with the characters escaped that could steer it."""
     if sys.stdout.isatty():
-        body = _STEERING.sub(_json_escape if form == "json" else _escape, body.decode()).encode()
+        body = _STEERING.sub(_escape, body.decode()).encode()
     click.get_binary_stream("stdout").write(body + (b"\n" if form == "json" else b""))
 
 
 def _escape(match: re.Match[str]) -> str:
-    return printable(match[0])
-
-
-def _json_escape(match: re.Match[str]) -> str:
     return f"\\u{ord(match[0]):04x}"
 
 

@@ -11,7 +11,7 @@ from tallystream.core.definition import Counter, Definition, Measure
 from tallystream.core.errors import QueryError
 from tallystream.core.event import GroupValue
 from tallystream.core.relative_time import TIME_MS_MAX, TIME_MS_MIN, format_time, parse_time
-from tallystream.core.window import Window, format_duration, parse_duration
+from tallystream.core.window import UNITS_MS, Window, format_duration, parse_duration
 
 POINTS_MAX: Final = 11_000  # of a series: a week of minutes, with room
 CELLS_MAX: Final = 1_000_000  # read for one answer
@@ -319,7 +319,9 @@ def _check_size(query: Query) -> None:
         least_ms = span_ms / POINTS_MAX
         usual = [text for text in _USUAL_WINDOWS if _is_wide_enough(parse_duration(text), least_ms, span_ms, query.counter)]
         choose = f"choose window={usual[0]} or wider, or" if usual else "choose"
-        longest = format_duration(min(POINTS_MAX * query.window_ms, CELLS_MAX * query.stored_ms))
+        longest_ms = min(POINTS_MAX * query.window_ms, CELLS_MAX * query.stored_ms)
+        unit_ms = next(unit_ms for unit_ms in UNITS_MS.values() if unit_ms <= longest_ms)
+        longest = format_duration(longest_ms // unit_ms * unit_ms)
         found = f"{span_ms // query.window_ms:,} windows of {format_duration(query.window_ms)} a series"
         _refuse(
             "window",
@@ -334,7 +336,7 @@ def _is_wide_enough(window_ms: int, least_ms: float, span_ms: int, counter: Coun
 
 
 def _suggest(text: str, known: Sequence[str]) -> str:
-    close = [name for name in known if name == f"group.{text}"] or get_close_matches(text, known, n=1)
+    close = [name for name in known if name.endswith(f".{text}")] or get_close_matches(text, known, n=1)
     return f"did you mean {close[0]}? " if close else ""
 
 

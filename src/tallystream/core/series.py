@@ -195,11 +195,13 @@ def total_of(rows: Rows, period: Window, fold: Fold) -> Value:
 
 def rank(totals: Mapping[Group, Value]) -> list[Group]:
     """Return the groups, largest total first, those without one last; equal ones in the order of their values' text."""
-    return sorted(totals, key=lambda group: (*_descending(totals[group]), tuple(map(str, group.values))))
 
+    def place(group: Group) -> tuple[Any, ...]:
+        total = totals[group]
+        text = [(str(value), kind.__name__) for value, kind in zip(group.values, group.types, strict=True)]
+        return (total is None, _EXACT.minus(_number(total)), text)
 
-def _descending(total: Value) -> tuple[bool, int | Decimal]:
-    return (True, 0) if total is None else (False, _EXACT.minus(total) if isinstance(total, Decimal) else -total)
+    return sorted(totals, key=place)
 
 
 def build_answer(query: Query, fold: Fold, shown: Sequence[Group], tables: Sequence[Table], groups: int) -> Answer:

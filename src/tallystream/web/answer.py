@@ -131,7 +131,7 @@ class _Reader:
         return rows
 
     def _slices(self, series_ids: Sequence[int], span_ms: int) -> Iterator[Sequence[int]]:
-        size = max(1, _READ_AT_ONCE * self._query.stored_ms // span_ms)
+        size = max(1, _READ_AT_ONCE * self._query.stored_ms // max(1, span_ms))
         for start in range(0, len(series_ids), size):
             yield series_ids[start : start + size]
 
