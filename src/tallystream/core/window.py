@@ -63,7 +63,7 @@ def parse_duration(text: str) -> int:
     duration_ms = int(match[1]) * UNITS_MS[match[2]] if match else 0
     if not 0 < duration_ms <= DURATION_MS_MAX:
         raise ValueError(
-            f'a duration is a whole number from 1 up and a unit (ms, s, m, h or d), at most 36500d; got "{text[:40]}"; '
+            f"a duration is a whole number from 1 up and a unit (ms, s, m, h or d), at most 36500d; got {text[:40]!r}; "
             'write for example "90s", "15m", "24h" or "7d"'
         )
     return duration_ms

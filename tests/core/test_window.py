@@ -1,0 +1,83 @@
+"""Tumbling windows and durations."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tallystream.core.window import DURATION_MS_MAX, Window, assign_window, format_duration, parse_duration, window_start
+
+
+@given(st.integers(-(10**15), 10**15), st.integers(1, 10**10))
+def test_an_event_is_in_the_one_aligned_window_that_holds_it(event_time_ms: int, size_ms: int) -> None:
+    window = assign_window(event_time_ms, size_ms)
+    assert window.start_ms <= event_time_ms < window.end_ms
+    assert window.end_ms - window.start_ms == size_ms
+    assert window.start_ms % size_ms == 0
+    assert window_start(event_time_ms, size_ms) == window.start_ms
+
+
+@pytest.mark.parametrize(
+    ("event_time_ms", "window"),
+    [
+        (0, Window(0, 60_000)),
+        (59_999, Window(0, 60_000)),
+        (60_000, Window(60_000, 120_000)),
+        (-1, Window(-60_000, 0)),
+        (-60_000, Window(-60_000, 0)),
+    ],
+)
+def test_the_start_belongs_to_a_window_and_the_end_does_not(event_time_ms: int, window: Window) -> None:
+    assert assign_window(event_time_ms, 60_000) == window
+
+
+@pytest.mark.parametrize("size_ms", [0, -1])
+def test_a_window_has_a_length(size_ms: int) -> None:
+    with pytest.raises(ValueError, match=f"window size must be > 0, got {size_ms} ms"):
+        assign_window(5, size_ms)
+
+
+@pytest.mark.parametrize(
+    ("text", "duration_ms"),
+    [
+        ("1ms", 1),
+        ("500ms", 500),
+        ("90s", 90_000),
+        ("15m", 900_000),
+        ("24h", 86_400_000),
+        ("7d", 604_800_000),
+        ("007d", 604_800_000),
+        ("36500d", DURATION_MS_MAX),
+    ],
+)
+def test_durations_are_read(text: str, duration_ms: int) -> None:
+    assert parse_duration(text) == duration_ms
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["", "5", "m", "0s", "-5m", "+5m", "1.5h", "5 m", " 5m", "5m\n", "5M", "1w", "1h30m", "٣m", "36501d", "9" * 5_000 + "s"],
+)
+def test_anything_else_is_no_duration(text: str) -> None:
+    with pytest.raises(ValueError, match=r"^a duration is a whole number from 1 up and a unit .*; write for example"):
+        parse_duration(text)
+
+
+@pytest.mark.parametrize(
+    ("duration_ms", "text"),
+    [
+        (1, "1ms"),
+        (1_500, "1500ms"),
+        (60_000, "1m"),
+        (90_000, "90s"),
+        (7_200_000, "2h"),
+        (86_400_000, "1d"),
+        (604_800_000, "7d"),
+    ],
+)
+def test_durations_are_written_in_the_largest_unit_that_divides_them(duration_ms: int, text: str) -> None:
+    assert format_duration(duration_ms) == text
+
+
+@given(st.integers(1, DURATION_MS_MAX))
+def test_a_written_duration_reads_as_itself(duration_ms: int) -> None:
+    assert parse_duration(format_duration(duration_ms)) == duration_ms
