@@ -21,7 +21,9 @@ from tallystream.web.rejected import describe_event, export_events
 
 _DATA_SHOWN = 60  # characters of an event in the list
 
-_reason_option = click.option("--reason", type=click.Choice(sorted(REASONS)), help="Only those with this reason.")
+_reason_option = click.option(
+    "--reason", type=click.Choice(sorted(REASONS)), metavar="CODE", help="Only those with this reason, such as invalid_json."
+)
 
 
 def _place_options(token_env: str) -> Command:

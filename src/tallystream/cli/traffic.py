@@ -5,7 +5,6 @@ The traffic of `tally demo`: the visitors of a made-up site that collects donati
 the charts are not empty, then what happens from moment to moment.
 """
 
-import json
 import logging
 import math
 import random
@@ -69,7 +68,8 @@ class Visitors:
     def events(self, count: int, from_ms: int, to_ms: int) -> list[bytes]:
         """Return the events of a stretch of time, [from_ms, to_ms), in order."""
         times = sorted(self._chance.uniform(from_ms, to_ms) for _ in range(count))
-        return [self._event(time_ms) for time_ms in times]
+        columns = (self._choose(weights, count) for weights in (_EVENTS, _PATHS, _COUNTRIES, _DEVICES, _CAMPAIGNS))
+        return [self._line(self._event(*values)) for values in zip(times, *columns, strict=True)]
 
     def count(self, mean: float) -> int:
         """Return how many events happen where `mean` are expected: independent of each other, so Poisson."""
@@ -81,30 +81,31 @@ class Visitors:
             count += 1
         return count
 
-    def _event(self, time_ms: float) -> bytes:
-        name = self._pick(_EVENTS)
+    def _event(self, time_ms: float, name: str, path: str, country: str, device: str, campaign: str) -> dict[str, Any]:
         event: dict[str, Any] = {
             "event": name,
             "utc_timestamp": _timestamp(time_ms),
             "user_id": f"u-{self._chance.randrange(20_000)}",
-            "path": "/donate" if name == "donation" else self._pick(_PATHS),
-            "country": self._pick(_COUNTRIES),
-            "device": self._pick(_DEVICES),
+            "path": "/donate" if name == "donation" else path,
+            "country": country,
+            "device": device,
         }
         if name in {"impression", "click"}:
-            event["campaign"] = self._pick(_CAMPAIGNS)
+            event["campaign"] = campaign
         if name == "donation":
             # Most give a round sum, a few give much.
             amount = self._chance.choice([5, 10, 10, 20, 25, 50]) * self._chance.choice([1, 1, 1, 1, 2, 10])
             event |= {"amount": amount + self._chance.choice([0, 0, 0.5, 0.99]), "currency": "GBP"}
-        line = json.dumps(event, separators=(",", ":")).encode()
-        return self._broken(line) if self._chance.random() < _BROKEN_SHARE else line
+        return event
 
-    def _broken(self, line: bytes) -> bytes:
+    def _line(self, event: dict[str, Any]) -> bytes:
+        line = msgspec.json.encode(event)
+        if self._chance.random() >= _BROKEN_SHARE:
+            return line
         return self._chance.choice([line[: len(line) // 2], line.replace(b"utc_timestamp", b"timestamp")])
 
-    def _pick(self, weights: Mapping[str, float]) -> str:
-        return self._chance.choices(list(weights), list(weights.values()))[0]
+    def _choose(self, weights: Mapping[str, float], count: int) -> list[str]:
+        return self._chance.choices(list(weights), list(weights.values()), k=count)
 
 
 def history(visitors: Visitors, events: int, to_ms: int) -> Iterator[list[bytes]]:

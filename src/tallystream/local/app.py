@@ -1,9 +1,12 @@
 """`tally up`: locks the data directory, listens, prepares the databases, and runs the processes that do the work."""
 
+import contextlib
 import errno
 import ipaddress
 import logging
+import os
 import socket
+import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -70,7 +73,9 @@ def up(
     definition = parse_definition(settings.definition_text)
     refuse_open_address(settings.host, settings.tokens)
     data = DataDirectory(settings.data)
-    with data.lock("tally up", WAIT_S) as lock, listen(settings.host, settings.port) as listener:
+    with contextlib.ExitStack() as resources:
+        lock = resources.enter_context(data.lock("tally up", WAIT_S))
+        listener = resources.enter_context(listen(settings.host, settings.port))
         generations = data.declare(definition)
         worker = WorkerSettings(
             name="counter",
@@ -90,9 +95,17 @@ def up(
             for name in (f"web-{number}" for number in range(1, settings.workers + 1))
         ]
         children += more(url)
+        if settings.workers > 1:
+            os.environ["PROMETHEUS_MULTIPROC_DIR"] = resources.enter_context(_shared_memory())
         _log.info("starting", extra={"url": url, "data": str(settings.data), "workers": settings.workers})
         Supervisor(children, lambda: on_ready(Started(url, definition, generations))).run()
         _log.info("stopped")
+
+
+def _shared_memory() -> tempfile.TemporaryDirectory[str]:
+    """Make a directory in which the web workers' own metrics meet: in memory, because a full disk must not end them."""
+    memory = Path("/dev/shm")  # noqa: S108  # the directory in it has a name of its own
+    return tempfile.TemporaryDirectory(prefix="tallystream-", dir=memory if os.access(memory, os.W_OK) else None)
 
 
 def read_tokens(environment: Mapping[str, str]) -> Tokens:
