@@ -51,10 +51,7 @@ export function App() {
     shownPath.current = path;
   }, [path, definition?.name]);
 
-  const retry = () => {
-    setAttempt((count) => count + 1);
-    feed.connect();
-  };
+  const retry = () => setAttempt((count) => count + 1);
   return (
     <>
       <a class="skip" href="#main">Skip to the numbers</a>
@@ -115,7 +112,7 @@ function Header({ definition, path }: { definition: Definition | null; path: str
       <div class="site-tools">
         <p class={`live ${status}`} role="status">
           <i aria-hidden="true" />
-          {STATUS_TEXT[status]}
+          {signInNeeded.value ? "Signed out" : STATUS_TEXT[status]}
         </p>
         <Segmented label="Times" hideLabel value={zone.value} choices={[["utc", "UTC"], ["local", "Local"]]} onChange={(chosen) => (zone.value = chosen)} />
         <label class="theme">

@@ -7,7 +7,7 @@
  * tritanopia, and each stands out from its background (contrast ≥ 3 : 1); tests/color.test.ts computes both.
  */
 export const GROUP_COLORS = {
-  light: ["#2f5cd9", "#d08030", "#0a5c4c", "#b8248f", "#1d98ec", "#7d6b13", "#2f1669", "#571a0b"],
+  light: ["#3759e8", "#c88440", "#16615f", "#d539a0", "#2f96f5", "#7f6d16", "#52238c", "#86200f"],
   dark: ["#43b0f9", "#f2b23f", "#2c9d74", "#fd69b9", "#a6defb", "#f3eeaa", "#8862d7", "#c2521c"],
 } as const;
 

@@ -5,16 +5,16 @@ import { DAY, HOUR, MINUTE, SECOND } from "./time";
 export type Zone = "utc" | "local";
 
 const whole = new Intl.NumberFormat("en-US", { maximumFractionDigits: 0 });
-const decimal = new Intl.NumberFormat("en-US", { maximumSignificantDigits: 15, maximumFractionDigits: 6 });
+const decimal = new Intl.NumberFormat("en-US", { maximumFractionDigits: 6 });
 const precise = new Intl.NumberFormat("en-US", { maximumSignificantDigits: 3 });
 const compact = new Intl.NumberFormat("en-US", { notation: "compact", maximumFractionDigits: 1 });
-const percent = new Intl.NumberFormat("en-US", { style: "percent", maximumFractionDigits: 1 });
+const percent = new Intl.NumberFormat("en-US", { style: "percent", minimumFractionDigits: 1, maximumFractionDigits: 1 });
 
 /** Return a number in full. One too large for the browser to hold exactly is marked with ≈. */
 export function formatNumber(value: number | null | undefined): string {
   if (value === null || value === undefined) return "–";
   if (Number.isInteger(value)) return (Number.isSafeInteger(value) ? "" : "≈") + whole.format(value);
-  return Math.abs(value) < 0.001 ? precise.format(value) : decimal.format(Number(value.toPrecision(15)));
+  return Math.abs(value) < 0.001 ? precise.format(value) : decimal.format(value);
 }
 
 /** Return a number in little room: 1234567 → "1.2M". */
@@ -30,10 +30,10 @@ export function formatPercent(fraction: number | null | undefined): string {
   return percent.format(fraction).replace("-", "−");
 }
 
-/** Return a change with its sign: 0.123 → "+12.3%". Beyond tenfold it reads as a factor. */
+/** Return a change with its sign: 0.123 → "+12.3%", 1.5 → "+150%". Beyond tenfold it reads as a factor. */
 export function formatChange(fraction: number): string {
-  if (fraction >= 10) return `×${precise.format(fraction + 1)}`;
-  const text = formatPercent(fraction);
+  if (fraction >= 10) return `×${compact.format(fraction + 1)}`;
+  const text = Math.abs(fraction) >= 1 ? `${Math.round(100 * fraction)}%`.replace("-", "−") : formatPercent(fraction);
   return fraction > 0 ? `+${text}` : text;
 }
 
@@ -105,11 +105,15 @@ export function formatWindow(start: number, windowMs: number, zone: Zone): strin
 /**
  * Return the labels of a time axis.
  *
- * A day is named under its first label, since "00:00" alone does not say which; labels a day or more apart are dates.
+ * A day is named under the first label that is shown of it, since "00:00" alone does not say which; labels a day or more
+ * apart are dates.
+ *
+ * Args: splits, where the axis has labels; those before `from` lie outside and get none.
  */
-export function axisLabels(splits: readonly number[], stepMs: number, zone: Zone): string[] {
+export function axisLabels(splits: readonly number[], from: number, stepMs: number, zone: Zone): string[] {
   let shownDate = "";
   return splits.map((ms) => {
+    if (ms < from) return "";
     const { month, day } = clock(ms, zone);
     const date = `${day} ${MONTHS[month - 1]}`;
     if (stepMs >= DAY) return date;

@@ -1,6 +1,6 @@
 /** The live feed: server-sent events from /v1/live, reconnecting, with its state for everybody to see. */
 
-import { signal } from "@preact/signals";
+import { effect, type ReadonlySignal, signal, untracked } from "@preact/signals";
 import type { Ledger } from "./api";
 import type { Span } from "./time";
 
@@ -108,10 +108,13 @@ export class LiveFeed {
   }
 }
 
-/** Connect while the page can be seen and the network is there. */
-export function keepConnected(feed: LiveFeed): void {
-  const follow = () => (document.hidden ? feed.pause() : feed.connect());
-  document.addEventListener("visibilitychange", follow);
-  addEventListener("online", follow);
-  follow();
+/** Connect while the page can be seen and the reader may read. */
+export function keepConnected(feed: LiveFeed, signInNeeded: ReadonlySignal<boolean>): void {
+  const hidden = signal(document.hidden);
+  document.addEventListener("visibilitychange", () => (hidden.value = document.hidden));
+  effect(() => {
+    const connected = !hidden.value && !signInNeeded.value;
+    untracked(() => (connected ? feed.connect() : feed.pause()));
+  });
+  addEventListener("online", () => feed.status.peek() === "retrying" && feed.connect());
 }

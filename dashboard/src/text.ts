@@ -26,7 +26,7 @@ export function visibleLines(text: string): string {
 /** Cut text to a number of whole characters, with an ellipsis; never through the middle of a surrogate pair. */
 export function truncate(text: string, charactersMax: number): string {
   if (text.length <= charactersMax) return text;
-  const characters = Array.from(text.slice(0, 2 * charactersMax));
+  const characters = Array.from(text.slice(0, 2 * charactersMax + 2));
   return characters.length <= charactersMax ? text : characters.slice(0, charactersMax - 1).join("") + "…";
 }
 
@@ -42,4 +42,12 @@ export function groupText(value: GroupValue): string {
   if (value === null) return "NULL";
   if (typeof value !== "string") return String(value);
   return LITERAL.test(value) ? `"${value}"` : visible(value);
+}
+
+/** Return the bytes of an event as text that can be read, and how many bytes they are. */
+export function readableBytes(data: string, encoding: "utf-8" | "base64"): { text: string; bytes: number } {
+  if (encoding === "utf-8") return { text: visibleLines(data), bytes: new TextEncoder().encode(data).length };
+  const raw = atob(data);
+  const text = raw.replace(/[^\x20-\x7e]/g, (byte) => `\\x${byte.charCodeAt(0).toString(16).padStart(2, "0")}`);
+  return { text, bytes: raw.length };
 }

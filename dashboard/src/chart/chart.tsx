@@ -39,7 +39,7 @@ function yRange(model: ChartModel): [number, number] {
 
 function options(current: () => ChartModel, colors: ChartColors, zone: Zone, size: { width: number; height: number }): uPlot.Options {
   const model = current();
-  const fontPx = 0.75 * parseFloat(getComputedStyle(document.documentElement).fontSize);
+  const fontPx = Math.round(0.75 * parseFloat(getComputedStyle(document.documentElement).fontSize)); // uPlot reads whole pixels only
   const axis: uPlot.Axis = {
     stroke: colors.muted,
     font: `${fontPx}px system-ui, sans-serif`,
@@ -50,7 +50,7 @@ function options(current: () => ChartModel, colors: ChartColors, zone: Zone, siz
     ...size,
     ms: 1,
     tzDate: (ms) => (zone === "utc" ? uPlot.tzDate(new Date(ms), "Etc/UTC") : new Date(ms)),
-    padding: [8, 12, 0, 0],
+    padding: [8, 20, 0, 0],
     legend: { show: false },
     cursor: {
       y: false,
@@ -76,7 +76,7 @@ function options(current: () => ChartModel, colors: ChartColors, zone: Zone, siz
         gap: 4,
         space: 70,
         size: 2.9 * fontPx + 8,
-        values: (_, splits, __, ___, step) => axisLabels(splits, step, zone),
+        values: (_, splits, __, ___, step) => axisLabels(splits, current().from, step, zone),
       },
       {
         ...axis,

@@ -17,7 +17,7 @@ interface Drawn {
 
 /** Return the chart of a result, in which each group keeps its color for as long as it is shown. */
 export function useChart(
-  result: QueryResult | null, query: QueryRequest, fields: readonly string[], kind: ChartKind, completeUntil: number,
+  result: QueryResult | null, query: QueryRequest, fields: readonly string[], kind: ChartKind, completeUntil: number, withPrevious: boolean,
 ): Drawn | null {
   const numbers = useRef<ReadonlyMap<string, number>>(new Map());
   const isDark = dark.value;
@@ -48,9 +48,9 @@ export function useChart(
         label: groupLabel({ group: series.group, fields, other: series.other }),
         color: colorOf(groupKey(series)),
         values: align(series.points, starts, missing),
-        ...(series.previous && { previous: align(series.previous, starts, missing) }),
+        ...(withPrevious && series.previous && { previous: align(series.previous, starts, missing) }),
       })),
     };
     return { model, colorOf };
-  }, [result, isDark, kind, completeUntil, JSON.stringify(fields), query.windowMs, query.measure, query.show]);
+  }, [result, isDark, kind, completeUntil, JSON.stringify(fields), query.windowMs, query.measure, query.show, withPrevious]);
 }

@@ -91,5 +91,5 @@ function round(value: number | null | undefined): number | null {
 }
 
 export function axisValue(value: number, show: Show): string {
-  return show === "share" || show === "change" ? formatPercent(value) : formatCompact(value);
+  return show === "share" || show === "change" ? formatPercent(value).replace(".0%", "%") : formatCompact(value);
 }

@@ -35,6 +35,10 @@ export function sortRows<Row>(rows: readonly Row[], order: (row: Row) => number 
   });
 }
 
+function SortMark({ direction }: { direction: "ascending" | "descending" | undefined }) {
+  return <span class="sort-mark" aria-hidden="true">{direction === "descending" ? "↓" : direction === "ascending" ? "↑" : ""}</span>;
+}
+
 /** A table whose column heads sort it. */
 export function SortableTable<Row>({ caption, columns, rows, rowKey, last, rowsShown = 100 }: SortableTableProps<Row>) {
   const [sort, setSort] = useState<Sort | null>(null);
@@ -60,8 +64,9 @@ export function SortableTable<Row>({ caption, columns, rows, rowKey, last, rowsS
                   <th key={column.key} scope="col" class={column.numeric ? "number" : ""} aria-sort={direction}>
                     {column.order ? (
                       <button type="button" onClick={() => toggle(column)}>
+                        {column.numeric && <SortMark direction={direction} />}
                         {column.title}
-                        <span class="sort-mark" aria-hidden="true">{direction === "descending" ? "↓" : direction === "ascending" ? "↑" : ""}</span>
+                        {!column.numeric && <SortMark direction={direction} />}
                       </button>
                     ) : (
                       column.title

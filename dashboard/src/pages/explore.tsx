@@ -6,6 +6,7 @@ import { Chart } from "../chart/chart";
 import { useChart } from "../chart/from-result";
 import { composeImage, downloadImage } from "../chart/image";
 import { chartColors } from "../color";
+import { useMedia } from "../components/media";
 import { Segmented } from "../components/controls";
 import { GroupName } from "../components/group-name";
 import { rangeName } from "../components/range-picker";
@@ -37,7 +38,9 @@ export function Explore({ definition }: { definition: Definition }) {
   const completeUntil = useWindowEnd(windowMs) - windowMs;
   const query = toQuery(state, completeUntil);
   const { result, error, reload } = useQuery(query, state.counter);
-  const chart = useChart(result, query, state.by, state.chart, completeUntil);
+  const chart = useChart(result, query, state.by, state.chart, completeUntil, true);
+  const controls = <ExploreControls definition={definition} state={state} span={query} onChange={change} />;
+  const wide = useMedia("(min-width: 64rem)");
   const canvas = useRef<HTMLCanvasElement | null>(null);
   const title = questionText(state, query);
   const fileName = `${state.counter.name}-${formatDuration(windowMs)}`.replace(/[^\w.-]+/g, "_");
@@ -55,7 +58,12 @@ export function Explore({ definition }: { definition: Definition }) {
         <h1>Explore</h1>
       </div>
       <div class="explore">
-        <ExploreControls definition={definition} state={state} span={query} onChange={change} />
+        {wide ? controls : (
+          <details class="question">
+            <summary class="card">Change the question</summary>
+            {controls}
+          </details>
+        )}
         <div class="explore-main">
           <section class="card" aria-label="Chart">
             <header class="card-head">

@@ -88,12 +88,12 @@ function LedgerEquation({ ledger }: { ledger: Ledger }) {
         </p>
       </header>
       <dl class="equation">
-        <div class="term received">
+        <div class="term term-received">
           <dt>received</dt>
           <dd class="figure">{formatNumber(ledger.received)}</dd>
         </div>
         {OUTCOMES.map((outcome, index) => (
-          <div class={`term ${outcome} ${ledger[outcome] === 0 ? "zero" : ""}`} key={outcome}>
+          <div class={ledger[outcome] === 0 ? "term zero" : "term"} key={outcome}>
             <span class="operator" aria-hidden="true">{index === 0 ? "=" : "+"}</span>
             <dt>{outcome === "rejected" ? <a href="/rejected">rejected</a> : outcome}</dt>
             <dd class="figure">{formatNumber(ledger[outcome])}</dd>
@@ -235,10 +235,10 @@ function Generations({ definition }: { definition: Definition }) {
                 <th scope="row"><a href={`/explore?${new URLSearchParams({ counter: counter.name })}`}><bdi>{counter.name}</bdi></a></th>
                 <td class="number">{counter.generation}</td>
                 <td>{formatDateTime(counter.since, zone.value)}</td>
-                <td>{counter.group_by.join(", ") || "–"}</td>
-                <td>{counter.where === null ? "every event" : <code>{counter.where}</code>}</td>
-                <td>{counter.windows.join(", ")}</td>
-                <td>{counter.measures.join(", ")}</td>
+                <td class="wrap">{counter.group_by.join(", ") || "–"}</td>
+                <td class="wrap">{counter.where === null ? "every event" : <code>{counter.where}</code>}</td>
+                <td class="wrap">{counter.windows.join(", ")}</td>
+                <td class="wrap">{counter.measures.join(", ")}</td>
                 <td>{counter.keep ?? "for ever"}</td>
               </tr>
             ))}

@@ -76,7 +76,7 @@ function CounterCard({ definition, counter, range }: CardProps) {
   // A mean of means is no mean: what cannot be added up is asked for over all groups.
   const whole = useQuery(isAdditive(measure) ? null : { ...query, by: [], top: null, other: false }, counter);
   const kind = isAdditive(measure) ? "bars" : "line";
-  const chart = useChart(result, query, counter.group_by, kind, completeUntil);
+  const chart = useChart(result, query, counter.group_by, kind, completeUntil, false);
   const totals = isAdditive(measure) ? result : whole.result;
   const headline = totals && compare(totals.series, measure, windowMs, completeUntil);
 

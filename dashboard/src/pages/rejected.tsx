@@ -8,7 +8,7 @@ import { formatBytes, formatDateTime, formatNumber } from "../format";
 import { feed } from "../live-query";
 import { place } from "../location";
 import { zone } from "../preferences";
-import { truncate, visible, visibleLines } from "../text";
+import { readableBytes, truncate, visible } from "../text";
 
 const PAGE = 50;
 const REFRESH_MS = 1_000;
@@ -110,17 +110,9 @@ function Reasons({ page, reason }: { page: RejectedPage; reason: string | null }
   );
 }
 
-/** Return the bytes of an event as text that can be read, and how many bytes they are. */
-export function readableBytes({ data, encoding }: Pick<RejectedEvent, "data" | "encoding">): { text: string; bytes: number } {
-  if (encoding === "utf-8") return { text: visibleLines(data), bytes: new TextEncoder().encode(data).length };
-  const raw = atob(data);
-  const text = raw.replace(/[^\x20-\x7e]/g, (byte) => `\\x${byte.charCodeAt(0).toString(16).padStart(2, "0")}`);
-  return { text, bytes: raw.length };
-}
-
 function RejectedItem({ event }: { event: RejectedEvent }) {
   const [whole, setWhole] = useState(false);
-  const { text, bytes } = readableBytes(event);
+  const { text, bytes } = readableBytes(event.data, event.encoding);
   const shown = truncate(text, whole ? WHOLE_MAX : PREVIEW_MAX);
   return (
     <li class="card rejected-event">

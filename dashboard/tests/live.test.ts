@@ -1,0 +1,90 @@
+import { afterEach, beforeEach, describe, expect, it, vi } from "vitest";
+import { LiveFeed } from "../src/live";
+
+class FakeSource extends EventTarget {
+  closed = false;
+
+  close(): void {
+    this.closed = true;
+  }
+
+  change(version: number, now = Date.now(), changed: unknown[] = []): void {
+    const ledger = { received: version, counted: version, unmatched: 0, late: 0, rejected: 0, duplicate: 0 };
+    this.dispatchEvent(new MessageEvent("change", { data: JSON.stringify({ version, now, changed, ledger }) }));
+  }
+
+  fail(): void {
+    this.dispatchEvent(new Event("error"));
+  }
+}
+
+describe("LiveFeed", () => {
+  let opened: FakeSource[];
+  let failures: number;
+  let feed: LiveFeed;
+  const last = () => opened.at(-1)!;
+
+  beforeEach(() => {
+    vi.useFakeTimers({ now: 1_000_000 });
+    opened = [];
+    failures = 0;
+    const open = () => {
+      const source = new FakeSource();
+      opened.push(source);
+      return source as unknown as EventSource;
+    };
+    feed = new LiveFeed(open, () => (failures += 1), () => 0.5);
+    feed.connect();
+  });
+
+  afterEach(() => vi.useRealTimers());
+
+  it("is live from the first message on, and passes later ones on", () => {
+    const changes: unknown[] = [];
+    feed.subscribe((changed) => changes.push(...changed));
+    expect(feed.status.value).toBe("connecting");
+    last().change(1);
+    expect([feed.status.value, feed.connections.value, feed.ledger.value?.received]).toEqual(["live", 1, 1]);
+    last().change(2, Date.now(), [{ counter: "events", window: "1m", from: 0, to: 60_000 }]);
+    expect(changes).toHaveLength(1);
+  });
+
+  it("tries again after growing pauses, and says that it does", () => {
+    last().change(1);
+    for (const pause of [500, 1_000, 2_000, 4_000, 8_000, 8_000]) {
+      const before = opened.length;
+      last().fail();
+      expect(last().closed).toBe(true);
+      expect(feed.status.value).toBe("retrying");
+      vi.advanceTimersByTime(pause - 1);
+      expect(opened).toHaveLength(before);
+      vi.advanceTimersByTime(1);
+      expect(opened).toHaveLength(before + 1);
+      expect(feed.status.value).toBe("retrying");
+    }
+    expect(failures).toBe(6);
+    last().change(2);
+    expect([feed.status.value, feed.connections.value]).toEqual(["live", 2]);
+    last().fail();
+    vi.advanceTimersByTime(500);
+    expect(opened).toHaveLength(8); // the pauses begin anew
+  });
+
+  it("holds no connection while paused", () => {
+    last().fail();
+    feed.pause();
+    vi.advanceTimersByTime(60_000);
+    expect(opened).toHaveLength(1);
+    expect(feed.status.value).toBe("paused");
+  });
+
+  it("goes by the server's clock, as told by the quickest message", () => {
+    expect(feed.now()).toBe(1_000_000);
+    last().change(1, Date.now() + 60_000);
+    expect(feed.now()).toBe(1_060_000);
+    last().change(2, Date.now() + 59_500); // half a second on its way
+    expect(feed.now()).toBe(1_060_000);
+    last().change(3, Date.now() - 60_000); // the server's clock was set back
+    expect(feed.now()).toBe(940_000);
+  });
+});
