@@ -7,18 +7,18 @@ N ?= 200
 dashboard_sources := $(shell find dashboard -type f -not -path '*/node_modules/*' -not -name '*.tsbuildinfo' 2>/dev/null)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test bench soak lint format types dashboard-check lock clean
+.PHONY: help setup demo test bench soak lint format types dashboard-check system-packages lock clean
 .DELETE_ON_ERROR:
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
-setup: $(VENV)/.installed $(VENV)/.system ## install everything for developing into .venv
+setup: $(VENV)/.installed system-packages ## install everything for developing into .venv
 
 demo: $(VENV)/.installed ## start Tallystream with realistic traffic on http://127.0.0.1:8080, or on PORT=…
 	@$(BIN)/tally demo $(if $(PORT),--port $(PORT))
 
-test: $(VENV)/.installed $(VENV)/.system lint types dashboard-check ## check and test everything, as CI does
+test: $(VENV)/.installed system-packages lint types dashboard-check ## check and test everything, as CI does
 	$(BIN)/pytest --cov --cov-report=term
 
 bench: $(VENV)/.installed ## measure the speed and write docs/benchmarks.md
@@ -64,6 +64,6 @@ $(VENV)/.installed: $(VENV)/.packages hatch_build.py $(dashboard_sources)
 	$(BIN)/pip install --quiet --constraint constraints.txt --no-build-isolation --editable .
 	touch $@
 
-$(VENV)/.system: $(VENV)/.packages scripts/system-packages
-	scripts/system-packages $(BIN)/python
-	touch $@
+# Without a stamp: what was installed once may have been removed.
+system-packages: $(VENV)/.packages
+	@scripts/system-packages $(BIN)/python
