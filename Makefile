@@ -4,7 +4,8 @@ VENV := .venv
 BIN := $(VENV)/bin
 N ?= 200
 
-dashboard_sources := $(shell find dashboard -type f -not -path '*/node_modules/*' -not -name '*.tsbuildinfo' 2>/dev/null)
+# With the directories, so that a removed file is noticed too.
+dashboard_sources := $(shell find dashboard -not -path '*/node_modules*' -not -name '*.tsbuildinfo')
 
 .DEFAULT_GOAL := help
 .PHONY: help setup demo test bench soak lint format types dashboard-check system-packages lock clean
@@ -51,10 +52,8 @@ clean: ## remove everything that the targets above made
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # The build runs in .venv itself, so that constraints.txt pins the builder too.
-$(VENV)/bin/python:
-	PYTHON=$(PYTHON) scripts/make-venv $(VENV)
-
-$(VENV)/.packages: constraints.txt pyproject.toml | $(VENV)/bin/python
+$(VENV)/.packages: constraints.txt pyproject.toml
+	@$(BIN)/python -m pip --version >/dev/null 2>&1 || PYTHON=$(PYTHON) scripts/make-venv $(VENV)
 	$(BIN)/pip install --quiet --constraint constraints.txt pip
 	$(BIN)/pip install --quiet --constraint constraints.txt --group dev --group build
 	touch $@
