@@ -3,8 +3,8 @@
 import difflib
 import re
 from collections.abc import Callable
+from ipaddress import IPv6Address
 from typing import Annotated, Any, Final, Literal, NamedTuple
-from urllib.parse import urlsplit
 
 import msgspec
 from msgspec import UNSET, Meta, Struct, UnsetType
@@ -22,7 +22,7 @@ _NAME = r"^[A-Za-z0-9_-]{1,64}$"
 _COUNTER_NAME = r"^[A-Za-z_][A-Za-z0-9_-]{0,63}$"
 _PATH = rf"^{PATH}$"
 _MEASURE = rf"^(count|(sum|min|max|mean)\({PATH}\))$"
-_ORIGIN = r"^[Hh][Tt][Tt][Pp][Ss]?://([A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\])(:[0-9]{1,5})?$"
+_ORIGIN = r"^([Hh][Tt][Tt][Pp][Ss]?)://([A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\])(:[0-9]{1,5})?$"
 
 
 class Text(NamedTuple):
@@ -112,15 +112,18 @@ def _mend_measure(text: str) -> str | None:
 
 
 def _parse_origin(text: str) -> str:
-    """Return the origin as browsers send it: lower case, without the port that its scheme implies."""
-    parts = urlsplit(text.lower())
-    try:
-        port = parts.port
-    except ValueError:
-        raise ValueError("write a port from 1 to 65535, or none") from None
-    implied = {"http": 80, "https": 443}[parts.scheme]
-    host = parts.netloc.removesuffix(f":{port}")
-    return f"{parts.scheme}://{host}" if port in (None, implied) else f"{parts.scheme}://{host}:{port}"
+    """Return the origin as browsers send it: lower case, an address in short form, no port that the scheme implies."""
+    match = re.fullmatch(_ORIGIN[1:-1], text.lower())
+    assert match is not None
+    scheme, host, port = match[1], match[2], int((match[3] or ":0")[1:])
+    if match[3] and not 1 <= port <= 65_535:
+        raise ValueError("write a port from 1 to 65535, or none")
+    if host[0] == "[":
+        try:
+            host = f"[{IPv6Address(host[1:-1])}]"
+        except ValueError:
+            raise ValueError('write an IPv6 address in the brackets, for example "http://[::1]"') from None
+    return f"{scheme}://{host}" if port in (0, {"http": 80, "https": 443}[scheme]) else f"{scheme}://{host}:{port}"
 
 
 def _mend_origin(text: str) -> str | None:

@@ -171,7 +171,8 @@ def _expectation(shape: inspect.Type, key: str, value: object = None) -> tuple[s
     name = key.rpartition(".")[2]
     match shape:
         case inspect.StructType():
-            return "a table", f"write [{name}] above its keys"
+            header = f"[[{name.partition('[')[0]}]]" if name.endswith("]") else f"[{name}]"
+            return "a table", f"write {header} above its keys"
         case inspect.VarTupleType():
             _, item_text = _unwrap(shape.item_type)
             if item_text is None:
