@@ -24,11 +24,10 @@ BLANK = b" \t\r\n"
 
 
 class Block(NamedTuple):
-    """Bytes [start, end) of a text and the events that begin in them. `end` is a position to go on from."""
+    """Some events of a text, and the position behind them, from which reading can go on."""
 
-    start: int
-    end: int
     lines: list[bytes]
+    end: int
 
 
 class UnfinishedInputError(TallystreamError):
@@ -94,7 +93,7 @@ def line_blocks(pieces: Iterable[bytes], position: int, *, leave_unfinished: boo
             end = position + len(text) + dropped + 1
             lines = text.split(b"\n")
             lines[0] = lines[0][:CUT_BYTES]  # only the first line can be longer than a piece
-            yield Block(position, end, list(filter(bytes.strip, lines)))
+            yield Block(list(filter(bytes.strip, lines)), end)
             position, carry, dropped = end, tail, 0
         else:
             carry += tail
@@ -107,7 +106,7 @@ def line_blocks(pieces: Iterable[bytes], position: int, *, leave_unfinished: boo
             "run again when it is, or end it with a line feed"
         )
     if carry.strip():
-        yield Block(position, position + len(carry) + dropped, [carry])
+        yield Block([carry], position + len(carry) + dropped)
 
 
 def is_unfinished(line: bytes) -> bool:
@@ -164,7 +163,7 @@ class _Array:
         self.position = base + len(piece)
         self.carry = b""
         lines: list[bytes] = []
-        block_start, begin = self.start, 0  # `begin`: of the element within the piece
+        begin = 0  # of the element within the piece
         for token, at in self._tokens(piece):
             if token in b"[{":
                 self.depth += 1
@@ -176,8 +175,8 @@ class _Array:
                 self.closed = token != b","
                 if self.closed:
                     break
-        if self.start > block_start:
-            yield Block(block_start, self.start, lines)
+        if begin:
+            yield Block(lines, self.start)
         rest = piece[begin : len(piece) - len(self.carry)]
         if self.closed and rest.strip(BLANK):
             raise UnfinishedInputError(

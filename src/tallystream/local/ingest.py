@@ -85,7 +85,7 @@ def ingest(source: Source, sink: Sink, *, again: bool, on_progress: Callable[[Pr
         name, start, blocks = _resume(source, sink, again)
         end = start
         for block in blocks:
-            sink.store(block.lines, None if name is None else SourceRange(name, block.start, block.end))
+            sink.store(block.lines, None if name is None else SourceRange(name, end, block.end))
             events += len(block.lines)
             end = block.end
             on_progress(Progress(events, source.read_bytes, end))

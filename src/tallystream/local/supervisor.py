@@ -20,8 +20,8 @@ CRASHES_MAX = 8  # in a row, each within CALM_S of its start; then the superviso
 CALM_S = 10.0  # a child that ran this long is forgiven its earlier crashes
 READY_S_MAX = 30.0
 STOP_S = 3.0  # for each stage to end by itself
-_RESTART_S_MIN = 0.1
-_RESTART_S_MAX = 5.0
+RESTART_S_MIN = 0.1
+RESTART_S_MAX = 5.0
 
 _log = logging.getLogger(__name__)
 
@@ -157,7 +157,7 @@ class Supervisor:
                 f"{child.spec.name} ended {child.crashes} times in a row within {CALM_S:.0f} s of its start, last with {how}; "
                 "the log above says why. Everything that was accepted is on disk: mend the cause and start again"
             )
-        delay_s = min(_RESTART_S_MAX, _RESTART_S_MIN * 2 ** (child.crashes - 1))
+        delay_s = min(RESTART_S_MAX, RESTART_S_MIN * 2 ** (child.crashes - 1))
         child.restart_at_s = time.monotonic() + delay_s
         _log.error("%s ended with %s after %.1f s; starting it again", child.spec.name, how, ran_s)
 
