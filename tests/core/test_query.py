@@ -181,15 +181,17 @@ def test_a_window_must_be_a_multiple_of_a_stored_one(window: str) -> None:
 
 
 def test_counter_and_window_are_required() -> None:
-    with pytest.raises(QueryError, match="^counter: is missing; name one of events, all$"):
+    with pytest.raises(QueryError, match=r"^counter: is missing; name one of events, all$"):
         parse_query([("window", "1m")], DEFINITION, NOW_MS)
-    with pytest.raises(QueryError, match='^window: is missing; counter "events" has windows of 1m, 15m, 1h; allowed are these'):
+    with pytest.raises(
+        QueryError, match=r'^window: is missing; counter "events" has windows of 1m, 15m, 1h; allowed are these'
+    ):
         parse_query([("counter", "events")], DEFINITION, NOW_MS)
 
 
 def test_an_unknown_counter_is_told_apart() -> None:
     with pytest.raises(
-        UnknownCounterError, match='^counter: there is no "evnets"; did you mean events[?] the definition has events, all$'
+        UnknownCounterError, match=r'^counter: there is no "evnets"; did you mean events[?] the definition has events, all$'
     ):
         parse(counter="evnets")
 

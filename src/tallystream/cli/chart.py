@@ -5,6 +5,7 @@ import math
 from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
 
+from rich.columns import Columns
 from rich.console import Console, Group, RenderableType
 from rich.text import Text
 
@@ -42,7 +43,7 @@ def answer_chart(answer: Answer, show: Show, console: Console) -> RenderableType
         for line, colour in zip(lines, _COLOURS, strict=False):
             canvas.draw(scale.runs(line, canvas), colour)
         parts += scale.frame(canvas)
-        parts.append(_legend(shown))
+        parts += ["", _legend(shown, "--" if console.options.ascii_only else "━━")]
     else:
         for line, series in zip(lines, shown, strict=True):
             canvas = _Canvas(scale.plot_width(console), height, ascii_only=console.options.ascii_only)
@@ -54,12 +55,12 @@ def answer_chart(answer: Answer, show: Show, console: Console) -> RenderableType
     return Group(*parts)
 
 
-def _legend(shown: Sequence[Series]) -> Text:
+def _legend(shown: Sequence[Series], mark: str) -> RenderableType:
     entries = [
-        Text.assemble(("━━ ", colour), group_label(series), "  ", exact(series.total, "value"))
+        Text.assemble((f"{mark} ", colour), group_label(series), "  ", exact(series.total, "value"))
         for series, colour in zip(shown, _COLOURS, strict=False)
     ]
-    return Text("    ").join(entries)
+    return Columns(entries, padding=(0, 4, 0, 0))
 
 
 class _Scale:
@@ -177,6 +178,9 @@ class _Canvas:
         """Yield the rows, from the top."""
         for bits, colours in zip(self._bits, self._colours, strict=True):
             text = Text()
-            for bit, colour in zip(bits, colours, strict=True):
-                text.append(" " if not bit else "*" if self.ascii_only else chr(0x2800 + bit), style=colour or None)
+            for colour, run in itertools.groupby(zip(bits, colours, strict=True), key=lambda cell: cell[1]):
+                text.append("".join(self._character(bit) for bit, _ in run), style=colour or None)
             yield text
+
+    def _character(self, bit: int) -> str:
+        return " " if not bit else "*" if self.ascii_only else chr(0x2800 + bit)

@@ -1,5 +1,6 @@
 """`tally query`: what was counted, as a table, CSV, JSON or a chart."""
 
+import io
 import re
 import sys
 from collections.abc import Iterator
@@ -47,7 +48,14 @@ _STEERING = re.compile("[\x00-\x09\x0b\x0c\x0e-\x1f\x7f-\x9f\u200e\u200f\u2028-\
 @click.option("--show", type=click.Choice(get_args(Show)), help="The value, or its rate a second, share, or change.")
 @click.option("--compare", type=click.Choice(["previous"]), help="Also the period of the same length before.")
 @click.option("--fill", type=click.Choice(["zero"]), help="Windows without a row are 0.")
-@click.option("--format", "form", type=click.Choice(["table", "csv", "json", "chart"]), default="table", show_default=True)
+@click.option(
+    "--format",
+    "form",
+    type=click.Choice(["table", "csv", "json", "chart"]),
+    default="table",
+    show_default=True,
+    help="How to show it.",
+)
 @click.option("--url", metavar="URL", help="Ask a running server, such as http://127.0.0.1:8080, instead of a data directory.")
 @click.option("--token-env", metavar="NAME", default="TALLY_READ_TOKEN", show_default=True, help="Where its read token is.")
 @config_option
@@ -114,7 +122,7 @@ def _write(body: bytes, form: str) -> None:
     """Write an answer as it is; to a terminal, with the characters escaped that could steer it."""
     if sys.stdout.isatty():
         body = _STEERING.sub(_escape, body.decode()).encode()
-    click.get_binary_stream("stdout").write(body + (b"\n" if form == "json" else b""))
+    click.echo(body, nl=form == "json")
 
 
 def _escape(match: re.Match[str]) -> str:
@@ -122,9 +130,11 @@ def _escape(match: re.Match[str]) -> str:
 
 
 def _draw(answer: Answer, asked: dict[str, Any], form: str) -> None:
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="replace")  # better a question mark than no answer where a name cannot be written
     console = Console(highlight=False, markup=False, emoji=False)
     if not console.is_terminal and form == "table":
-        console = Console(highlight=False, markup=False, emoji=False, width=_PIPED_WIDTH)
+        console.width = _PIPED_WIDTH
     show: Show = asked["show"] or "value"
     console.print(_heading(answer, show, asked["over"]), soft_wrap=True)
     if not any(series.points or series.previous for series in answer.series):

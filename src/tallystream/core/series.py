@@ -106,11 +106,13 @@ def find_values(groups: Iterable[tuple[GroupValue, ...]], asked: GroupsQuery) ->
     at = asked.counter.group_by.index(asked.field)
     containing = asked.containing.casefold()
     found = []
-    for _, value in {typed_value(values[at]) for values in groups}:
+    for kind, value in {typed_value(values[at]) for values in groups}:
         text = value if isinstance(value, str) else msgspec.json.encode(value).decode()
         if containing in text.casefold():
-            found.append((value is None, not text.casefold().startswith(containing), text.casefold(), text, value))
-    return [value for *_, value in sorted(found, key=lambda each: each[:4])[: asked.limit]]
+            found.append(
+                (value is None, not text.casefold().startswith(containing), text.casefold(), text, kind.__name__, value)
+            )
+    return [value for *_, value in sorted(found, key=lambda each: each[:5])[: asked.limit]]
 
 
 def add_cells(rows: Mapping[int, Rows], cells: Iterable[tuple[int, int, Partial]], window_ms: int, fold: Fold) -> int:
