@@ -30,8 +30,7 @@ class UploadSink:
     """
     An ingest.Sink that posts to /v1/events, and tries again what may work later.
 
-    Every request says which part of the source it holds, or, without a source, has a key of its own: a request whose answer was
-    lost is counted once.
+    A request whose answer was lost is sent again, and is counted once.
 
     Args:
         url: of the server, such as http://127.0.0.1:8080.
@@ -70,10 +69,9 @@ class UploadSink:
     def store(self, lines: list[bytes], source: SourceRange | None) -> None:
         """See ingest.Sink."""
         body = b"\n".join(lines)
-        headers = {"Content-Type": "application/x-ndjson"}
-        if source is None:
-            headers["Idempotency-Key"] = secrets.token_hex(16)
-        else:
+        # A key of its own: sent again after its answer was lost, the request gets the first answer.
+        headers = {"Content-Type": "application/x-ndjson", "Idempotency-Key": secrets.token_hex(16)}
+        if source is not None:
             headers["Tally-Source"] = source.source
             headers["Tally-Source-Range"] = f"{source.start}-{source.end}"
         packed = self._compress(body)
@@ -81,11 +79,9 @@ class UploadSink:
             headers["Content-Encoding"] = "zstd"
             body = packed
         status, answer = self._request("POST", "/v1/events", body, headers)
-        if status == http.HTTPStatus.CONFLICT and source is not None:
-            if answer.get("position") == source.end:
-                return  # it was stored, but the answer was lost
+        if status == http.HTTPStatus.CONFLICT:
             raise PositionError(
-                f"the server has the file up to byte {answer.get('position')} already: another `tally ingest` sends it, too; "
+                f"the server has the file up to byte {answer['position']:,} already: another `tally ingest` sends it, too; "
                 "wait until that one has ended"
             )
         if status != http.HTTPStatus.ACCEPTED:
