@@ -135,16 +135,17 @@ class _Recount:
                 yield Difference(f"shard {shard}: lines {expected:,} to {end - 1:,}", "absent", "in the stream")
                 return
             for chunk in chunks:
-                if chunk.first_sequence > max(expected, self._stream.pruned().get(shard, (0, 0))[0]):
-                    yield Difference(
-                        f"shard {shard}: lines {expected:,} to {chunk.first_sequence - 1:,}", "absent", "in the stream"
-                    )
-                for part in _parts(_cut(chunk, end), special, sorted(set(starts.values()))):
+                pruned = self._stream.pruned().get(shard, (0, 0))[0]  # asked again: it may grow while we count
+                if chunk.first_sequence > max(expected, pruned):
+                    absent = f"shard {shard}: lines {expected:,} to {chunk.first_sequence - 1:,}"
+                    yield Difference(absent, "absent", "in the stream")
+                expected = chunk.first_sequence + len(chunk.lines)
+                chunk = chunk._replace(lines=chunk.lines[: max(0, end - chunk.first_sequence)])
+                self.events += len(chunk.lines)
+                for part in _parts(chunk, special, sorted(set(starts.values()))):
                     sequence = part.first_sequence
                     if sequence not in rejected:
                         self._count(part, frozenset(n for n in starts if starts[n] <= sequence or sequence in retried[n]))
-                expected = chunk.first_sequence + len(chunk.lines)
-                self.events += min(expected, end) - chunk.first_sequence
 
     def _count(self, part: Chunk, names: frozenset[str]) -> None:
         tallier = self._talliers.get(names)
@@ -157,10 +158,6 @@ class _Recount:
             self._seen.update(tally.event_ids)
             for name, cells in tally.cells.items():
                 merge_cells(self.cells.setdefault(name, {}), cells)
-
-
-def _cut(chunk: Chunk, end: int) -> Chunk:
-    return chunk._replace(lines=chunk.lines[: max(0, end - chunk.first_sequence)])
 
 
 def _parts(chunk: Chunk, special: set[int], boundaries: Sequence[int]) -> Iterator[Chunk]:
