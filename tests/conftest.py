@@ -9,10 +9,15 @@ from pathlib import Path
 from typing import Protocol
 from urllib.parse import urlsplit
 
+import hypothesis
 import pytest
 from playwright.sync_api import Browser, Page, Playwright, Request, sync_playwright
 
 from tests.server import TallyServer
+
+# How long an example takes says something of the machine, not of the code.
+hypothesis.settings.register_profile("tallystream", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow])
+hypothesis.settings.load_profile("tallystream")
 
 # Without these, Chromium asks hosts of its maker at every start.
 CHROMIUM_FLAGS = [
