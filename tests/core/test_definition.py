@@ -435,9 +435,9 @@ def test_any_change_of_a_definition_is_read_or_has_problems_in_words(changes: li
             for step in place:
                 table = table[step]
             if value is None:
-                table.pop(key)
+                del table[key]
             else:
-                table.update({key: value})
+                table[key] = value
     text = "\n".join(f"{json.dumps(key)} = {to_toml(value)}" for key, value in document.items())
     definition: Definition | None = None
     problems: tuple[Problem, ...] = ()
