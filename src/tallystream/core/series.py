@@ -7,6 +7,7 @@ count, not the mean of sixty means.
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from decimal import Context, Decimal
+from functools import reduce
 from operator import add, attrgetter
 from typing import Any, NamedTuple
 
@@ -185,13 +186,13 @@ def slide(rows: Rows, period: Window, window_ms: int, over_ms: int, fold: Fold) 
 
 def total_of(rows: Rows, period: Window, fold: Fold) -> Value:
     """Return the measure over a whole period."""
+    states: Iterable[Any] = rows.values()
+    if rows and (min(rows) < period.start_ms or max(rows) >= period.end_ms):
+        states = (state for start_ms, state in rows.items() if period.start_ms <= start_ms < period.end_ms)
     if fold.finish is None:
-        count: int = sum(count for start_ms, count in rows.items() if period.start_ms <= start_ms < period.end_ms)
+        count: int = sum(states)
         return count
-    total = None
-    for start_ms, state in rows.items():
-        if period.start_ms <= start_ms < period.end_ms:
-            total = state if total is None else fold.merge(total, state)
+    total = reduce(lambda a, b: b if a is None else fold.merge(a, b), states, None)
     return fold.zero if total is None else fold.finish(total)
 
 

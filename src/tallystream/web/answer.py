@@ -57,10 +57,11 @@ def answer_query(query: Query, store: CounterStore) -> Answer:
 
 
 def _answer_by_totals(query: Query, reader: "_Reader", groups: Mapping[int, Group]) -> Answer:
-    present: set[Group] = set()
-    for period in query.periods:
-        present |= reader.count_groups(groups, period.start_ms - query.lead_ms, period.end_ms).keys()
     totals = reader.count_groups(groups, query.from_ms, query.to_ms)
+    present = set(totals)
+    for start_ms, end_ms in query.periods:
+        if query.lead_ms or end_ms != query.to_ms:
+            present |= reader.count_groups(groups, start_ms - query.lead_ms, end_ms).keys()
     shown = _choose(query, {group: totals.get(group, 0) for group in present})
     own = set(shown)
     chosen = {series_id: group for series_id, group in groups.items() if group in own}
