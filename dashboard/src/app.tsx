@@ -94,7 +94,7 @@ function Header({ definition, path }: { definition: Definition | null; path: str
   const status = feed.status.value;
   return (
     <header class="site">
-      <a class="brand" href="/" aria-label="Tallystream, overview">
+      <a class="brand" href="/">
         <svg viewBox="0 0 32 32" aria-hidden="true">
           <path d="M9 8v16M14 8v16M19 8v16M24 8v16" />
           <path class="strike" d="M5.5 21.5 27 10.5" />
