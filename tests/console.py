@@ -56,7 +56,7 @@ def parse_examples(markdown: str) -> list[Example]:
             found.append(Example(number, text[2:], (), 0))
         elif not found:
             raise AssertionError(f"line {number}: a console block begins with a command, `$ …`; found {text!r}")
-        elif text.startswith("> ") and not found[-1].output:
+        elif (text == ">" or text.startswith("> ")) and not found[-1].output:
             found[-1] = found[-1]._replace(command=f"{found[-1].command}\n{text[2:]}")
         elif exit_code := _EXIT.fullmatch(text):
             found[-1] = found[-1]._replace(exit_code=int(exit_code[1]))

@@ -30,7 +30,20 @@ LAYERS = {
 # What the core may use: nothing here touches a file, a socket, a clock, a thread, a log or chance.
 CORE_IMPORTS = {
     *{"__future__", "abc", "array", "ast", "base64", "binascii", "bisect", "collections", "contextlib", "copy", "dataclasses"},
-    *{"datetime", "decimal", "difflib", "enum", "fractions", "functools", "hashlib", "heapq", "itertools", "json", "keyword"},
+    *{
+        "datetime",
+        "decimal",
+        "difflib",
+        "enum",
+        "fractions",
+        "functools",
+        "hashlib",
+        "heapq",
+        "ipaddress",
+        "itertools",
+        "json",
+        "keyword",
+    },
     *{"math", "numbers", "operator", "re", "string", "struct", "sys", "textwrap", "tomllib", "types", "typing", "unicodedata"},
     *{"urllib.parse", "warnings"},
     *{"msgspec", "pybase64", "tallystream"},
@@ -38,6 +51,7 @@ CORE_IMPORTS = {
 CLOCKS = {"now", "utcnow", "today", "time", "time_ns", "monotonic", "perf_counter"}
 FORBIDDEN_NAMES = {"utils.py", "helpers.py", "models.py", "manager.py", "common.py", "misc.py"}
 LINES_MAX = 500
+TEST_LINES_MAX = 800  # tables of cases are long, and easy to read
 SLEEPS_ALLOWED = {"tests/waiting.py"}  # where waiting for a condition is written down once
 
 
@@ -181,9 +195,10 @@ def test_modules_are_named_for_what_they_hold_and_are_short() -> None:
     long = {
         str(path.relative_to(ROOT)): lines
         for path in files
-        if (lines := len(path.read_text(encoding="utf-8").splitlines())) > LINES_MAX
+        if (lines := len(path.read_text(encoding="utf-8").splitlines()))
+        > (TEST_LINES_MAX if "tests" in path.parts else LINES_MAX)
     }
-    assert long == {}, f"more than {LINES_MAX} lines: split by what the parts are"
+    assert long == {}, f"more than {LINES_MAX} lines ({TEST_LINES_MAX} of tests): split by what the parts are"
 
 
 def test_tests_wait_for_conditions() -> None:
