@@ -29,7 +29,7 @@ from tallystream.web.formats import (
     SEGMENT_BODY_BYTES_MAX,
     EventForms,
 )
-from tallystream.web.group_commit import AnswerEncoder, GroupCommit, Submission
+from tallystream.web.group_commit import AnswerEncoder, GroupCommit, Outcome, Submission
 from tallystream.web.metrics import Metrics
 from tallystream.web.services import Services
 
@@ -52,7 +52,17 @@ _SOURCE_RANGE: Final = re.compile(rb"(\d{1,18})-(\d{1,18})")
 _ONE_ACCEPTED: Final = b'{"accepted":1,"rejected":[]}'
 _SEGMENT_ACCEPTED: Final = b'{"success":true}'
 
+SHORT_BODY_BYTES_MAX: Final = 64 * 1024
+
+_UNUSUAL: Final = frozenset(
+    [
+        *(b"origin", b"content-encoding", b"transfer-encoding", b"upgrade"),
+        *(b"idempotency-key", b"tally-source", b"ce-specversion"),
+    ]
+)
+
 RawHeaders = list[tuple[bytes, bytes]]
+_NO_HEADERS: Final[RawHeaders] = []
 
 
 class _ClientGoneError(Exception):
@@ -87,17 +97,10 @@ class Ingest:
             else:
                 allowed = {"Allow": "POST, OPTIONS"}
                 raise RequestRefusedError(405, "method_not_allowed", f"{method} {path}; allowed is POST", headers=allowed)
-        except RequestRefusedError as refusal:
-            status, body = refusal.status, refusal.body
-            more = [(name.encode(), value.encode()) for name, value in refusal.headers.items()]
-        except StorageError as error:
-            status, body = 503, error_body("storage", f"{error}; nothing of this request was accepted, send it again")
-            more = [(b"Retry-After", b"5")]
         except _ClientGoneError:
             return
-        except Exception:
-            logger.exception("%s %s failed", method, path)
-            status, body = 500, error_body("internal", "the server failed, its log says how; send the request again")
+        except Exception as error:
+            status, body, more = answer_error(error)
         self._metrics.count_request(path, method, status)
         response_headers = [(b"content-type", b"application/json"), (b"content-length", b"%d" % len(body)), *more]
         if b"origin" in headers:
@@ -123,15 +126,7 @@ class Ingest:
             outcome = await self.commits.submit(submission)
         finally:
             held.release()
-        appended = outcome.appended
-        if appended.source_position is not None:
-            message = f"the source stands at byte {appended.source_position:,}; go on from there"
-            raise RequestRefusedError(409, "source_position", message, position=appended.source_position)
-        if appended.key_reused:
-            message = "the Idempotency-Key came before with another body; use a new key for new events"
-            raise RequestRefusedError(422, "idempotency_key_reused", message)
-        answer = outcome.answer if appended.repeated is None else appended.repeated
-        return 200 if call else 202, answer
+        return 200 if call else 202, _answer_of(outcome)
 
     async def _read_body(self, headers: Headers, receive: Receive, bytes_max: int, held: "_Held") -> bytes:
         length = headers.get(b"content-length")
@@ -217,6 +212,50 @@ class Ingest:
             (b"vary", b"Origin"),
         ]
 
+    # The short way: what web/protocol.py asks instead of calling this application.
+
+    def admits(self, headers: Headers) -> bool:
+        """
+        Return whether a `POST /v1/events` with these headers may take the short way: nothing of it is unusual.
+
+        Whatever is not clear yet, or will be refused, goes the long way, which finds out, or says why.
+        """
+        backlog = self._backlog.events_at_once()
+        if backlog is None or backlog > self._backlog_max or not _UNUSUAL.isdisjoint(headers):
+            return False
+        length = int(headers.get(b"content-length", b"0"))
+        if not 0 < length <= SHORT_BODY_BYTES_MAX or self._pending_bytes + length > PENDING_BYTES_MAX:
+            return False
+        try:
+            self._access.permit_write(headers)
+        except RequestRefusedError:
+            return False
+        return True
+
+    def submit(self, headers: Headers, body: bytes) -> "asyncio.Future[Outcome]":
+        """
+        Take the events of a request that was admitted.
+
+        Raises:
+            RequestRefusedError: see bodies.split_events and bodies.form_of.
+        """
+        lines = bodies.split_events(body, bodies.form_of(headers.get(b"content-type", b"").decode("latin-1")))
+        self.hold(len(body))
+        future = self.commits.submit(Submission(lines, len(body), encode_answer))
+        future.add_done_callback(lambda _: self.let_go(len(body)))
+        return future
+
+    def answer(self, outcome: "asyncio.Future[Outcome] | Exception") -> tuple[int, bytes, RawHeaders]:
+        """Return status, body and further headers of the answer to a request that was submitted, or raised an error."""
+        try:
+            if isinstance(outcome, Exception):
+                raise outcome
+            status, body, more = 202, _answer_of(outcome.result()), _NO_HEADERS
+        except Exception as error:
+            status, body, more = answer_error(error)
+        self._metrics.count_request(EVENTS_PATH, "POST", status)
+        return status, body, more
+
     def hold(self, size_bytes: int) -> None:
         """Make room for bytes of a request's body; refuse the request when there is none."""
         if self._pending_bytes + size_bytes > PENDING_BYTES_MAX:
@@ -227,6 +266,28 @@ class Ingest:
     def let_go(self, size_bytes: int) -> None:
         """Give room back."""
         self._pending_bytes -= size_bytes
+
+
+def answer_error(error: Exception) -> tuple[int, bytes, RawHeaders]:
+    """Return status, body and further headers of the answer when taking a request has raised an error."""
+    if isinstance(error, RequestRefusedError):
+        return error.status, error.body, [(name.encode(), value.encode()) for name, value in error.headers.items()]
+    if isinstance(error, StorageError):
+        body = error_body("storage", f"{error}; nothing of this request was accepted, send it again")
+        return 503, body, [(b"Retry-After", b"5")]
+    logger.error("taking events failed", exc_info=error)
+    return 500, error_body("internal", "the server failed, its log says how; send the request again"), []
+
+
+def _answer_of(outcome: Outcome) -> bytes:
+    appended = outcome.appended
+    if appended.source_position is not None:
+        message = f"the source stands at byte {appended.source_position:,}; go on from there"
+        raise RequestRefusedError(409, "source_position", message, position=appended.source_position)
+    if appended.key_reused:
+        message = "the Idempotency-Key came before with another body; use a new key for new events"
+        raise RequestRefusedError(422, "idempotency_key_reused", message)
+    return outcome.answer if appended.repeated is None else appended.repeated
 
 
 class _Held:

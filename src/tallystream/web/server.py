@@ -5,6 +5,7 @@ import socket
 import uvicorn
 
 from tallystream.web.app import App
+from tallystream.web.protocol import IngestProtocol
 
 _KEEP_ALIVE_S = 75  # longer than the usual proxy keeps an idle connection, so that it is the proxy that closes it
 _SHUTDOWN_S = 5
@@ -18,7 +19,7 @@ class Server(uvicorn.Server):
         super().__init__(
             uvicorn.Config(
                 app,
-                http="httptools",
+                http=IngestProtocol,
                 loop="uvloop",
                 ws="none",
                 lifespan="on",
