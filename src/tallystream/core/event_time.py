@@ -163,7 +163,7 @@ def _read_layout(values: Sequence[object], resolution_ms: int) -> Slots | None:
         start = _prefix_ms(slot, layout[8])  # type: ignore[arg-type]
         if start is None:
             return None
-        start_ms[slot] = start  # type: ignore[index]
+        start_ms[slot] = start
     return Slots(slots, start_ms, readable=True)
 
 

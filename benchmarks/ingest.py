@@ -1,0 +1,41 @@
+"""`tally ingest` of a file: from the first byte read until every event is durable and counted."""
+
+import re
+import statistics
+import subprocess
+import tempfile
+from pathlib import Path
+
+from benchmarks.events import DEFINITION, make_events
+from benchmarks.measure import Row
+from tests.server import TALLY, tally_environment
+
+EVENTS = 2_000_000
+RUNS = 5
+
+
+def run() -> list[Row]:
+    """Ingest the same file into an empty data directory each time; the command's own figure is taken."""
+    rates = []
+    with tempfile.TemporaryDirectory() as directory:
+        root = Path(directory)
+        (root / "tally.toml").write_text(DEFINITION)
+        with (root / "events.ndjson").open("wb") as file:
+            for _ in range(10):
+                file.writelines(line + b"\n" for line in make_events(EVENTS // 10, events_per_s=2_000))
+        for number in range(RUNS):
+            data = root / f"data-{number}"
+            command = [*TALLY, "ingest", "events.ndjson", "--config", "tally.toml", "--data", str(data)]
+            done = subprocess.run(command, cwd=root, env=tally_environment(), capture_output=True, text=True, check=True)
+            found = re.search(rf"{EVENTS:,} events in ([\d.]+) s", done.stdout + done.stderr)
+            assert found, done.stdout + done.stderr
+            rates.append(EVENTS / float(found[1]))
+    rate = statistics.median(rates)
+    return [
+        Row(f"tally ingest, {EVENTS:,} NDJSON events, durable and counted", f"{rate:,.0f} events/s", "700,000", rate >= 700_000)
+    ]
+
+
+if __name__ == "__main__":
+    for row in run():
+        print(*row, sep=" | ")
