@@ -192,17 +192,19 @@ def test_a_condition_means_what_the_plain_evaluator_says(written: str, values: d
 
 @given(st.text(max_size=40) | st.text(alphabet="ab =<>!'\"`().,[]+-*/%&|~#\n{}:;0e_\x00é", max_size=40))
 def test_any_text_is_an_expression_or_has_problems_in_words(written: str) -> None:
+    expression: Expression | None = None
     problems: tuple[Problem, ...] = ()
     try:
         expression = parse_expression(written)
     except ExpressionError as error:
         problems = error.problems
-    if problems:
+    if expression is None:
+        assert problems
         for problem in problems:
             assert problem.key.startswith("character ")
             assert 1 <= int(problem.key.removeprefix("character ")) <= len(written) + 1
             assert all(problem)
-            assert all(text.isprintable() or not written.isprintable() for text in problem)
+            assert all(part.isprintable() or not written.isprintable() for part in problem)
     else:
         predicate = expression.compile({path: f"f{number}" for number, path in enumerate(sorted(expression.fields))})
         assert predicate(SimpleNamespace(**{f"f{number}": None for number in range(len(expression.fields))})) in (True, False)
