@@ -337,7 +337,8 @@ def test_lines_gone_from_the_stream_are_an_error_not_a_gap(make_plane: MakePlane
     plane.stream.prune(NOW_MS + DAY_MS, {state.shard: 1})  # as no caller does: it is not counted yet
     with pytest.raises(StorageError, match="goes on at line None, but counting stands at 0"):
         plane.count()
-    plane.send({"event": "b"}), plane.send({"event": "b"})
+    plane.send({"event": "b"})
+    plane.send({"event": "b"})
     with pytest.raises(StorageError, match="lines that were accepted are gone"):
         plane.count()
 

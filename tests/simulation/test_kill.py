@@ -16,6 +16,7 @@ from collections.abc import Iterator
 from contextlib import ExitStack
 from fractions import Fraction
 from pathlib import Path
+from typing import Any
 
 import httpx
 
@@ -85,7 +86,10 @@ class Producer(threading.Thread):
     def _lines(self) -> Iterator[bytes]:
         for _ in range(self._random.randrange(1, 300)):
             kind = self._random.random()
-            event = {"t": BASE_MS + self._random.randrange(7_200_000), "event": self._random.choice(("gift", "view", None, 1))}
+            event: dict[str, Any] = {
+                "t": BASE_MS + self._random.randrange(7_200_000),
+                "event": self._random.choice(("gift", "view", None, 1)),
+            }
             if kind < 0.5:
                 event["amount"] = self._random.randrange(10_000) / 100
             line = json.dumps(event).encode()
@@ -131,7 +135,7 @@ def test_events_are_counted_once_though_processes_are_killed(tmp_path: Path) -> 
             producer.join(30)
             assert not producer.is_alive()
         sent = [line for producer in producers for line in producer.accepted]
-        wait_until(lambda: server.get("/v1/ledger")["received"] >= len(sent), "everything to be counted", 30)  # type: ignore[union-attr]
+        wait_until(lambda: server.get("/v1/ledger")["received"] >= len(sent), "everything to be counted", 30)
         assert server.stop() == 0
 
     assert_counted_once(data, sent)

@@ -160,10 +160,10 @@ def _read_layout(values: Sequence[object], resolution_ms: int) -> Slots | None:
     slots: list[Slot | None] = [value[:prefix_length] for value in values]  # type: ignore[index]
     start_ms: dict[Slot, int] = {}
     for slot in set(slots):
-        start = _prefix_ms(slot, layout[8])  # type: ignore[arg-type]
+        start = _prefix_ms(slot, layout[8])
         if start is None:
             return None
-        start_ms[slot] = start
+        start_ms[slot] = start  # type: ignore[index]
     return Slots(slots, start_ms, readable=True)
 
 

@@ -99,7 +99,7 @@ class SQLiteCounterStore:
     def generations(self) -> list[Generation]:
         """See ports.CounterStore."""
         rows = self._fetch("SELECT counter, generation, since_ms FROM generation WHERE is_current ORDER BY id")
-        return [Generation(*row, False) for row in rows]
+        return [Generation(counter, generation, since_ms, started=False) for counter, generation, since_ms in rows]
 
     def generation_starts(self, counter: str) -> dict[int, int]:
         """Return shard → sequence number from which the counter's current generation counts; a shard left out: from 0."""

@@ -55,7 +55,7 @@ class SQLiteStream:
 
     def read(self, shard: int, sequence: int, events_max: int) -> list[Chunk]:
         """See ports.Stream."""
-        rows = []
+        rows: list[tuple[int, int, int, bytes]] = []
         lines = 0
         with self._reader_lock, storage_errors(self.path):
             cursor = self._reader.execute(
