@@ -186,6 +186,7 @@ class _Writer:
 
 _ORDERED: Final = {type_: kind for type_, kind in KINDS.items() if kind != "bool"}
 _NUMBERS: Final = frozenset((int, float))
+_DOUBLE_MAX: Final = sys.float_info.max
 
 
 def _comparison(name: str, kinds: Mapping[type, str]) -> Callable[[Any, Any], bool]:
@@ -210,7 +211,7 @@ def _arithmetic(name: str) -> Callable[[Any, Any], int | float | None]:
         except ArithmeticError:  # division by zero, or an int too large to become a float
             return None
         # False for infinity and NaN too. It also keeps a product of large ints from growing without bound.
-        return result if -sys.float_info.max <= result <= sys.float_info.max else None
+        return result if -_DOUBLE_MAX <= result <= _DOUBLE_MAX else None
 
     apply.__name__ = name
     return apply
