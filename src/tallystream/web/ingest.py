@@ -10,6 +10,7 @@ import hashlib
 import logging
 import re
 from collections.abc import Sequence
+from functools import lru_cache
 from typing import Any, Final
 
 import msgspec
@@ -223,6 +224,8 @@ class Ingest:
         backlog = self._backlog.events_at_once()
         if backlog is None or backlog > self._backlog_max or not _UNUSUAL.isdisjoint(headers):
             return False
+        if _plain_form(headers.get(b"content-type", b"")) is None:
+            return False
         length = int(headers.get(b"content-length", b"0"))
         if not 0 < length <= SHORT_BODY_BYTES_MAX or self._pending_bytes + length > PENDING_BYTES_MAX:
             return False
@@ -237,9 +240,11 @@ class Ingest:
         Take the events of a request that was admitted.
 
         Raises:
-            RequestRefusedError: see bodies.split_events and bodies.form_of.
+            RequestRefusedError: see bodies.split_events.
         """
-        lines = bodies.split_events(body, bodies.form_of(headers.get(b"content-type", b"").decode("latin-1")))
+        form = _plain_form(headers.get(b"content-type", b""))
+        assert form is not None
+        lines = bodies.split_events(body, form)
         self.hold(len(body))
         future = self.commits.submit(Submission(lines, len(body), encode_answer))
         future.add_done_callback(lambda _: self.let_go(len(body)))
@@ -266,6 +271,15 @@ class Ingest:
     def let_go(self, size_bytes: int) -> None:
         """Give room back."""
         self._pending_bytes -= size_bytes
+
+
+@lru_cache(maxsize=256)
+def _plain_form(content_type: bytes) -> bodies.Form | None:
+    """Return the form of a body of plain events; None for a type that is something else, or nothing that we know."""
+    try:
+        return bodies.form_of(content_type.decode("latin-1"))
+    except RequestRefusedError:
+        return None
 
 
 def answer_error(error: Exception) -> tuple[int, bytes, RawHeaders]:
