@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import resource
 import signal
 import socket
 import subprocess
@@ -14,8 +15,11 @@ from typing import Any
 import httpx
 import pytest
 
+from tallystream.core.definition import parse_definition
 from tallystream.core.errors import TallystreamError
 from tallystream.local.app import listen, read_tokens, refuse_open_address
+from tallystream.local.data import DataDirectory
+from tallystream.local.verify import verify
 from tallystream.web.services import Tokens
 from tests.conftest import StartServer
 from tests.server import TALLY, TallyServer, tally_environment
@@ -114,6 +118,29 @@ def test_a_killed_child_is_replaced_and_nothing_is_lost(tally_server: StartServe
     server.send([EVENT])
     wait_until(lambda: server.get("/v1/ledger")["counted"] == 2, "both events to be counted")
     assert f"{'counter' if module == 'counter_worker' else 'web-1'} ended with SIGKILL" in server.log()
+
+
+def test_a_disk_that_takes_nothing_for_a_while_loses_nothing(tally_server: StartServer) -> None:
+    server = tally_server(DEFINITION)
+    accepted = server.send([EVENT] * 10)["accepted"]
+    wait_until(lambda: server.get("/v1/ledger")["counted"] == accepted, "the events to be counted")
+    workers = [pid for pids in children(server).values() for pid in pids]
+    # As on a full disk, every write fails; but for these processes only.
+    for pid in workers:
+        resource.prlimit(pid, resource.RLIMIT_FSIZE, (0, resource.RLIM_INFINITY))
+    for _ in range(3):
+        refused = server.client.post("/v1/events", json=EVENT)
+        assert (refused.status_code, refused.json()["error"]) == (503, "storage")
+    (counter,) = children(server)["counter_worker"]
+    (web,) = children(server)["web_worker"]
+    resource.prlimit(web, resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
+    accepted += server.send([EVENT] * 10)["accepted"]
+    wait_until(lambda: "counting waits, nothing that was accepted is lost" in server.log(), "the counter to say so")
+    assert server.get("/v1/ledger")["received"] == 10
+    resource.prlimit(counter, resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
+    wait_until(lambda: server.get("/v1/ledger")["counted"] == accepted == 20, "counting to go on by itself")
+    assert sorted(workers) == sorted(pid for pids in children(server).values() for pid in pids)
+    assert verify(DataDirectory(server.data), parse_definition(DEFINITION)).differences == []
 
 
 def test_says_what_it_counts_and_when_a_counter_changed(tmp_path: Path, tally_server: StartServer) -> None:

@@ -74,6 +74,7 @@ class _Bar:
         from rich.progress import Progress as RichProgress
 
         self._rejected = rejected
+        self._progress = Progress(0, 0, 0)
         self._started_s = time.monotonic()
         self._shown_s = 0.0
         self._bar = RichProgress(
@@ -92,20 +93,25 @@ class _Bar:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        if kind is None:
+            self._show()
         self._bar.stop()
 
     def update(self, progress: Progress) -> None:
-        now = time.monotonic()
-        if now - self._shown_s < _BAR_S:
-            return
-        self._shown_s = now
-        self._bar.update(
-            self._task,
-            completed=progress.read_bytes,
-            events=progress.events,
-            rate=progress.events / (now - self._started_s),
-            rejected=self._rejected(),
-        )
+        self._progress = progress
+        if time.monotonic() - self._shown_s >= _BAR_S:
+            self._show()
 
     def wait(self) -> None:
-        self._bar.update(self._task, description="counting", completed=self._bar.tasks[0].total)
+        self._bar.update(self._task, description="counting")
+        self._show()
+
+    def _show(self) -> None:
+        self._shown_s = time.monotonic()
+        self._bar.update(
+            self._task,
+            completed=self._progress.read_bytes,
+            events=self._progress.events,
+            rate=self._progress.events / (self._shown_s - self._started_s),
+            rejected=self._rejected(),
+        )

@@ -30,7 +30,8 @@ def verify(ctx: click.Context, config: Path, data: Path) -> None:
         click.echo(_table(result.differences[:_SHOWN_MAX]))
         if len(result.differences) > _SHOWN_MAX:
             click.echo(f"… and {len(result.differences) - _SHOWN_MAX:,} more")
-        click.echo(f"{len(result.differences):,} differences")
+        count = len(result.differences)
+        click.echo(f"{count:,} {'difference' if count == 1 else 'differences'}")
         ctx.exit(1)
     click.echo("no differences")
 
