@@ -110,9 +110,7 @@ def test_every_request_in_the_log_is_counted(nginx: Nginx, tally_server: StartSe
             ]
             statuses[nginx.get(path, b'say "hi" \\ \xe2\x82\xac')] += 1
         assert nginx.get("/", b"latin-1: \xe9") == 200  # such bytes are no JSON text
-        logged = wait_until(
-            lambda: len(lines) == 301 + nginx_probes(lines) and lines if (lines := read(nginx.log)) else None, "the log"
-        )
+        logged = wait_until(lambda: complete_log(nginx.log, requests=301), "the log")
         wait_until(lambda: server.get("/v1/ledger")["received"] == len(logged), "the log to be counted")
 
     ledger = server.get("/v1/ledger")
@@ -129,9 +127,10 @@ def read(log: Path) -> list[bytes]:
     return log.read_bytes().splitlines()
 
 
-def nginx_probes(lines: list[bytes]) -> int:
-    """Return how many lines are of connections that closed without a request, as the probe's own does."""
-    return sum(b'"status":0,' in line for line in lines)
+def complete_log(log: Path, requests: int) -> list[bytes]:
+    """Return the log's lines once it holds so many requests; a connection that closed without one has a line with status 0."""
+    lines = read(log)
+    return lines if sum(b'"status":0,' not in line for line in lines) == requests else []
 
 
 def test_the_example_reads_back_what_was_asked_for(nginx: Nginx) -> None:

@@ -27,6 +27,7 @@ from tests.server import TALLY, TallyServer, children_of, tally_environment
 from tests.waiting import wait_until
 
 KILLS = int(os.environ.get("TALLY_SOAK_KILLS") or 25)
+CHILD_KILLS_MAX = 3  # in a row: a child that crashes over and over rightly ends the supervisor
 PRODUCERS = 3
 BASE_MS = 1_795_433_580_000
 DEFINITION = """
@@ -108,6 +109,7 @@ def test_events_are_counted_once_though_processes_are_killed(tmp_path: Path) -> 
 
     with ExitStack() as servers:
         server: TallyServer | None = None
+        child_kills = 0
         for _ in range(KILLS):
             if server is None:
                 server = servers.enter_context(TallyServer(config, data))
@@ -118,11 +120,13 @@ def test_events_are_counted_once_though_processes_are_killed(tmp_path: Path) -> 
             reached = sum(producer.batches for producer in producers) + random_.randrange(1, 15)
             wait_until(lambda: sum(producer.batches for producer in producers) >= reached, "batches to be accepted")  # noqa: B023
             moment.wait(random_.uniform(0, 0.03))  # anywhere between two commits
-            if random_.random() < 0.5:
+            if child_kills == CHILD_KILLS_MAX or random_.random() < 0.5:
                 server.kill()
                 server = None
+                child_kills = 0
             else:
                 # The supervisor starts it again; the others go on.
+                child_kills += 1
                 children = children_of(server.process.pid)
                 os.kill(random_.choice(children), 9)
                 wait_until(lambda: len(children_of(server.process.pid)) >= 2, "the child to be started again")  # type: ignore[union-attr]  # noqa: B023
