@@ -120,7 +120,7 @@ def test_filters_tell_text_numbers_and_null_apart(asked: Web) -> None:
         ({"event": "a"}, "event: is not a parameter; did you mean group.event? "),
         ({"from": "2026-09-21T12:00:00 02:00"}, 'from: "2026-09-21T12:00:00 02:00" is not a time; '),
         ({"group.evnet": "a"}, "group.evnet: "),
-        ({"from": "-366d"}, "window: the range hold"),
+        ({"from": "-366d"}, "window: the range holds"),
     ],
 )
 def test_a_bad_parameter_is_400_and_named(asked: Web, more: dict[str, str], message: str) -> None:

@@ -73,6 +73,8 @@ class _Scale:
         self._to_ms = max(answer.to_ms, answer.from_ms + self._step_ms)
         values = [value for line in lines for _, value in line] or [0.0]
         self._tick = _nice_step(max(0.0, *values) - min(0.0, *values), ticks)
+        if show == "value" and all(value.is_integer() for value in values):
+            self._tick = max(1.0, self._tick)  # there is no half of a click
         self._low = math.floor(min(0.0, *values) / self._tick)
         self._high = max(math.ceil(max(0.0, *values) / self._tick), self._low + 1)
         self._labels = {level: short(_rounded(level * self._tick), show) for level in range(self._low, self._high + 1)}
@@ -122,7 +124,10 @@ class _Scale:
         layout = "%Y-%m-%d" if self._step_ms % 86_400_000 == 0 else "%m-%d %H:%M" if span_ms >= 86_400_000 else "%H:%M"
         layout += ":%S" if self._step_ms < 60_000 and span_ms < 3_600_000 else ""
         length = len(datetime.fromtimestamp(0, UTC).strftime(layout))
-        count = 1 if span_ms == 0 else max(2, min(width // (length * 2), span_ms // self._step_ms + 1))
+        steps = span_ms // self._step_ms
+        count = 1 if steps == 0 else max(2, min(width // (length * 2), steps + 1))
+        # A few less, if the times are then evenly apart.
+        count = next((some for some in range(count, max(2, count - 4), -1) if steps % (some - 1) == 0), count)
         axis = [" "] * width
         for at in range(count):
             part = at / max(1, count - 1)
@@ -180,6 +185,7 @@ class _Canvas:
             text = Text()
             for colour, run in itertools.groupby(zip(bits, colours, strict=True), key=lambda cell: cell[1]):
                 text.append("".join(self._character(bit) for bit, _ in run), style=colour or None)
+            text.rstrip()
             yield text
 
     def _character(self, bit: int) -> str:

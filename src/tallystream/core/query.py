@@ -322,10 +322,11 @@ def _check_size(query: Query) -> None:
         longest_ms = min(POINTS_MAX * query.window_ms, CELLS_MAX * query.stored_ms)
         unit_ms = next(unit_ms for unit_ms in UNITS_MS.values() if unit_ms <= longest_ms)
         longest = format_duration(longest_ms // unit_ms * unit_ms)
+        holds = "the range and over hold" if query.lead_ms else "the range holds"
         found = f"{span_ms // query.window_ms:,} windows of {format_duration(query.window_ms)} a series"
         _refuse(
             "window",
-            f"the range{' and over' if query.lead_ms else ''} hold {found}, read from {format_duration(query.stored_ms)} ones; "
+            f"{holds} {found}, read from {format_duration(query.stored_ms)} ones; "
             f"allowed are {POINTS_MAX:,} a series and {CELLS_MAX:,} read; {choose} a range of at most {longest}",
         )
 
