@@ -5,7 +5,6 @@ The ASGI application: sending events straight to the ingest endpoints, everythin
 """
 
 import contextlib
-import logging
 from collections.abc import AsyncIterator
 from typing import Final
 
@@ -29,8 +28,6 @@ from tallystream.web.rejected import rejected_routes
 from tallystream.web.services import Services
 from tallystream.web.session import session_routes
 from tallystream.web.status import status_routes
-
-logger = logging.getLogger(__name__)
 
 RETRY_PATH: Final = "/v1/rejected/retry"
 SOURCES_PATH: Final = "/v1/sources/"
@@ -154,6 +151,6 @@ async def _answer_http_error(request: Request, error: Exception) -> Response:
     return Response(body, error.status_code, error.headers, "application/json")
 
 
-async def _answer_failure(request: Request, error: Exception) -> Response:
-    logger.error("%s %s failed", request.method, request.url.path, exc_info=error)
+async def _answer_failure(_: Request, __: Exception) -> Response:
+    # Starlette raises the error once more when this is sent, and uvicorn logs it.
     return Response(error_body("internal", "the server failed; its log says how"), 500, media_type="application/json")

@@ -64,6 +64,7 @@ _UNUSUAL: Final = frozenset(
 
 RawHeaders = list[tuple[bytes, bytes]]
 _NO_HEADERS: Final[RawHeaders] = []
+ANSWER_HEADERS: Final[RawHeaders] = [(b"content-type", b"application/json"), (b"x-content-type-options", b"nosniff")]
 
 
 class _ClientGoneError(Exception):
@@ -103,7 +104,7 @@ class Ingest:
         except Exception as error:
             status, body, more = answer_error(error)
         self._metrics.count_request(path, method, status)
-        response_headers = [(b"content-type", b"application/json"), (b"content-length", b"%d" % len(body)), *more]
+        response_headers = [*ANSWER_HEADERS, (b"content-length", b"%d" % len(body)), *more]
         if b"origin" in headers:
             response_headers += self._cors(headers[b"origin"])
         await send({"type": "http.response.start", "status": status, "headers": response_headers})

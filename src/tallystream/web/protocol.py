@@ -15,7 +15,7 @@ from uvicorn.server import ServerState
 
 from tallystream.web.auth import Headers
 from tallystream.web.group_commit import Outcome
-from tallystream.web.ingest import EVENTS_PATH, Ingest, RawHeaders
+from tallystream.web.ingest import ANSWER_HEADERS, EVENTS_PATH, Ingest, RawHeaders
 
 _URL = EVENTS_PATH.encode()
 
@@ -118,9 +118,9 @@ class _ShortRequest:
         head = [STATUS_LINE[status]]
         if not self.keep_alive:
             more = [*more, (b"connection", b"close")]
-        for name, value in (*protocol.server_state.default_headers, *more):
+        for name, value in (*protocol.server_state.default_headers, *ANSWER_HEADERS, *more):
             head += [name, b": ", value, b"\r\n"]
-        head.append(b"content-type: application/json\r\ncontent-length: %d\r\n\r\n" % len(body))
+        head.append(b"content-length: %d\r\n\r\n" % len(body))
         protocol.transport.write(b"".join([*head, body]))
         self.response_complete = True
         if not self.keep_alive:
