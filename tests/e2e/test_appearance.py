@@ -39,6 +39,7 @@ def test_no_page_is_wider_than_the_screen(filled: TallyServer, dashboard: Page, 
 
 def test_charts_grow_with_the_screen(filled: TallyServer, dashboard: Page) -> None:
     dashboard.goto(filled.url)
+    dashboard.locator(".chart canvas").first.wait_for()
     areas = []
     for width, height in ((360, 740), (1280, 800), (2560, 1440)):
         dashboard.set_viewport_size({"width": width, "height": height})

@@ -19,6 +19,9 @@ interface ChartProps {
   onCanvas?: (canvas: HTMLCanvasElement) => void;
 }
 
+/** Where uPlot takes the cursor for absent. */
+const AWAY = -10;
+
 interface Hover {
   index: number;
   left: number;
@@ -117,6 +120,9 @@ export function Chart({ model, title, onZoom, onCanvas }: ChartProps) {
   const zoom = useRef(onZoom);
   zoom.current = onZoom;
   const [hover, setHover] = useState<Hover | null>(null);
+  // What the cursor is on, so that it stays there when new data comes: a window chosen by key, or the pointer's place.
+  const chosen = useRef<number | null>(null);
+  const pointer = useRef<number | null>(null);
   const [focused, setFocused] = useState(false);
   const isDark = dark.value;
   const shownZone = zone.value;
@@ -124,14 +130,25 @@ export function Chart({ model, title, onZoom, onCanvas }: ChartProps) {
   // uPlot is rebuilt when what it draws with changes; new values go into the one that is there.
   const structure = [model.kind, model.show, isDark, shownZone, model.series.length].join();
 
+  const placeCursor = () => {
+    const u = plot.current;
+    if (!u) return;
+    const { starts, windowMs } = latest.current;
+    const start = chosen.current;
+    let left = pointer.current ?? AWAY;
+    if (start !== null) left = starts.includes(start) ? u.valToPos(start + windowMs / 2, "x") : AWAY;
+    u.setCursor({ left, top: left < 0 ? AWAY : u.over.clientHeight / 2 });
+  };
+
   useLayoutEffect(() => {
     const element = host.current!;
     const size = () => ({ width: element.clientWidth, height: element.clientHeight });
     const u = new uPlot(options(() => latest.current, chartColors(isDark), shownZone, size()), toData(latest.current), element);
     u.hooks.setCursor = [
       () => {
-        const { idx, left } = u.cursor;
-        setHover(idx === null || idx === undefined || left === undefined || left < 0 ? null : { index: idx, left: left + u.over.offsetLeft });
+        const { idx, left = -1 } = u.cursor;
+        pointer.current = left < 0 ? null : left;
+        setHover(idx === null || idx === undefined || left < 0 ? null : { index: idx, left: left + u.over.offsetLeft });
       },
     ];
     u.hooks.setSelect = [
@@ -141,6 +158,7 @@ export function Chart({ model, title, onZoom, onCanvas }: ChartProps) {
         u.setSelect({ left: 0, top: 0, width: 0, height: 0 }, false);
       },
     ];
+    u.hooks.ready = [placeCursor]; // only then it has scales
     plot.current = u;
     onCanvas?.(u.ctx.canvas);
     const observer = new ResizeObserver(() => u.setSize(size()));
@@ -149,27 +167,36 @@ export function Chart({ model, title, onZoom, onCanvas }: ChartProps) {
       observer.disconnect();
       u.destroy();
       plot.current = null;
-      setHover(null);
     };
   }, [structure]);
 
   useEffect(() => {
-    plot.current?.setData(toData(model));
+    const u = plot.current;
+    u?.batch(() => u.setData(toData(model))); // at once, so that the cursor finds the new scales
+    if (chosen.current !== null) placeCursor();
   }, [model]);
 
   const move = (event: KeyboardEvent) => {
     const u = plot.current;
     const last = model.starts.length - 1;
     if (!u || last < 0) return;
-    const at = hover?.index ?? last + 1;
+    const at = hover ? hover.index : last + 1;
     const targets: Record<string, number | null> = {
       ArrowLeft: Math.max(0, at - 1), ArrowRight: Math.min(last, at + 1), Home: 0, End: last, Escape: null,
     };
     const target = targets[event.key];
     if (target === undefined) return;
     event.preventDefault();
-    if (target === null) u.setCursor({ left: -10, top: -10 });
-    else u.setCursor({ left: u.valToPos(model.starts[target]! + model.windowMs / 2, "x"), top: u.over.clientHeight / 2 });
+    if (target === null) leave();
+    else {
+      chosen.current = model.starts[target]!;
+      placeCursor();
+    }
+  };
+  const leave = () => {
+    chosen.current = null;
+    pointer.current = null;
+    placeCursor();
   };
 
   return (
@@ -183,8 +210,9 @@ export function Chart({ model, title, onZoom, onCanvas }: ChartProps) {
       onFocus={() => setFocused(true)}
       onBlur={() => {
         setFocused(false);
-        plot.current?.setCursor({ left: -10, top: -10 });
+        leave();
       }}
+      onPointerMove={() => (chosen.current = null)}
     >
       <div class="chart-canvas" ref={host} />
       {hover && hover.index < model.starts.length && <Tooltip model={model} hover={hover} width={host.current?.clientWidth ?? 0} zone={shownZone} announce={focused} />}

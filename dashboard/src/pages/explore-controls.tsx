@@ -65,7 +65,7 @@ export function ExploreControls({ definition, state, span, onChange }: ControlsP
           {counter.group_by.map((field) => (
             <GroupFilter key={`${counter.name} ${field}`} counter={counter} field={field} filters={state.filters} onChange={(values) => setFilters(field, values)} />
           ))}
-          <Select label="Groups" value={String(state.top)} choices={tops.map((top) => [String(top), `the ${top} largest`])} onChange={(top) => onChange({ top: Number(top) })} />
+          <Select label="Groups shown" value={String(state.top)} choices={tops.map((top) => [String(top), `the ${top} largest`])} onChange={(top) => onChange({ top: Number(top) })} />
           <Checkbox label="Add up the rest as “other”" checked={state.other} onChange={(other) => onChange({ other })} />
         </>
       )}
@@ -95,11 +95,12 @@ function filterValue(text: string): GroupValue {
 
 function GroupFilter({ counter, field, filters, onChange }: GroupFilterProps) {
   const chosen = filters.filter((filter) => filter.field === field).map(({ value }) => value);
+  const summary = chosen.length === 0 ? "any value" : `${chosen.length} chosen`;
   const remove = (text: string) => onChange(chosen.filter((value) => value !== text));
   return (
     <div class="field">
       <span class="label">Only <bdi>{field}</bdi></span>
-      <Popover label={`Filter ${field}`} summary={chosen.length === 0 ? "any value" : `${chosen.length} chosen`}>
+      <Popover label={`Filter ${field}: ${summary}`} summary={summary}>
         {() => <ValueChoices counter={counter} field={field} chosen={chosen} onChange={onChange} />}
       </Popover>
       {chosen.length > 0 && (

@@ -79,7 +79,7 @@ export function Rejected() {
               {page.events.map((event) => <RejectedItem key={event.id} event={event} />)}
             </ol>
             {page.events.length === 0 && <Empty title="None here">{reason && <p>No event is rejected for {visible(reason)} any more.</p>}</Empty>}
-            <nav class="pager" aria-label="Pages">
+            <nav class="pager" aria-label="More rejected events">
               {before !== null && <a class="button" href={address(reason)}>Newest</a>}
               {page.next !== null && <a class="button" href={address(reason, page.next)}>Older</a>}
             </nav>
