@@ -175,6 +175,11 @@ class Reader:
             if slot is None:
                 rejections.append(_unreadable_time(index, time, self._stream.event_time))
                 continue
+            start = column.start_ms[slot]
+            if earliest <= start and start + self.resolution_ms <= latest:  # the whole slot is: no need to parse the time
+                kept_events.append(event)
+                slots.append(slot)
+                continue
             time_ms = parse_event_time(time)
             assert time_ms is not None
             if time_ms > latest:

@@ -91,10 +91,9 @@ def assign_slots(values: Sequence[object], resolution_ms: int) -> Slots:
     column = _read_layout(values, resolution_ms)
     if column is not None:
         return column
-    by_length: dict[int, list[int]] = {}
-    if all(type(value) is str for value in values):
-        for index, value in enumerate(values):
-            by_length.setdefault(len(value), []).append(index)  # type: ignore[arg-type]
+    by_length: dict[int, list[int]] = {}  # what is no text, such as a time that is missing, has the length -1
+    for index, value in enumerate(values):
+        by_length.setdefault(len(value) if type(value) is str else -1, []).append(index)
     if not 1 < len(by_length) <= 8:
         return _read_each(values, resolution_ms)
     slots: list[Slot | None] = [None] * len(values)
