@@ -379,3 +379,8 @@ def test_more_than_the_worker_can_hold_is_sent_back(web: Web, monkeypatch: pytes
     answer = web.post(event(padding="x" * 2_000))
     assert (answer.status_code, answer.json()["error"]) == (503, "overloaded") and "retry-after" in answer.headers
     assert web.post(event()).status_code == 202  # what was held is given back
+    packed = gzip.compress(event(padding="x" * 2_000))
+    assert web.post(packed, Content_Encoding="gzip").status_code == 503
+    for _ in range(20):
+        assert web.post(gzip.compress(event()), Content_Encoding="gzip").status_code == 202
+    assert web.app.ingest._pending_bytes == 0

@@ -122,8 +122,8 @@ class Ingest:
             body = await self._read_body(headers, receive, bytes_max, held)
             encoding = headers.get(b"content-encoding")
             if encoding is not None:
-                held.take(bytes_max - len(body))
                 body = bodies.decompress(body, encoding.decode("latin-1"), bytes_max)
+                held.take(len(body))
             submission = self._submission(path, body, headers, permit)
             outcome = await self.commits.submit(submission)
         finally:
