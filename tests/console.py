@@ -95,7 +95,7 @@ class Page:
             self._start(arguments)
             return
         if ADDRESS in example.command and self._server is None:
-            self._execute("tally init --config tally.toml 2>/dev/null || tally init", {})
+            self._execute("[ -e tally.toml ] || tally init", {})
             self._start({})
 
         def ends_well() -> bool:
