@@ -5,7 +5,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 import pytest
-from playwright.sync_api import ConsoleMessage, Page
+from playwright.sync_api import ConsoleMessage, Dialog, Page
 
 from tests.conftest import StartServer
 from tests.server import TallyServer
@@ -48,8 +48,12 @@ def dashboard(page: Page) -> Iterator[Page]:
         if message.type in {"error", "warning"}:
             complaints.append(f"{message.type}: {message.text}")
 
+    def on_dialog(dialog: Dialog) -> None:
+        complaints.append(f"dialog: {dialog.message}")
+        dialog.dismiss()
+
     page.on("console", on_console)
-    page.on("dialog", lambda dialog: (complaints.append(f"dialog: {dialog.message}"), dialog.dismiss()))
+    page.on("dialog", on_dialog)
     yield page
     assert complaints == []
 

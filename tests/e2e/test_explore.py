@@ -54,8 +54,8 @@ def test_choices_go_into_the_address_and_come_back(filled: TallyServer, dashboar
     dashboard.get_by_role("radio", name="Lines").check()
     dashboard.get_by_role("radio", name="Windows").check()
     chosen = {
-        "counter": ["donations"], "measure": ["sum(amount)"], "range": ["6h"], "window": ["5m"], "over": ["15m"], "show": ["rate"],
-        "by": ["country"], "top": ["3"], "compare": ["previous"], "chart": ["line"], "table": ["windows"],
+        "counter": ["donations"], "measure": ["sum(amount)"], "range": ["6h"], "window": ["5m"], "over": ["15m"],
+        "show": ["rate"], "by": ["country"], "top": ["3"], "compare": ["previous"], "chart": ["line"], "table": ["windows"],
     }  # fmt: skip
     assert parameters(dashboard) == chosen
     heading = dashboard.get_by_role("heading", level=2).first
@@ -202,20 +202,20 @@ def _has_color(png: bytes, red: int, green: int, blue: int) -> bool:
 
 def _unfilter(kind: int, line: bytearray, above: bytearray, size: int) -> bytearray:
     """Undo the filter of one line: RFC 2083, section 6."""
-    for at in range(len(line)):
-        left = line[at - size] if at >= size else 0
-        up = above[at]
-        corner = above[at - size] if at >= size else 0
+    for place in range(len(line)):
+        left = line[place - size] if place >= size else 0
+        up = above[place]
+        corner = above[place - size] if place >= size else 0
         if kind == 1:
-            line[at] = (line[at] + left) & 255
+            line[place] = (line[place] + left) & 255
         elif kind == 2:
-            line[at] = (line[at] + up) & 255
+            line[place] = (line[place] + up) & 255
         elif kind == 3:
-            line[at] = (line[at] + (left + up) // 2) & 255
+            line[place] = (line[place] + (left + up) // 2) & 255
         elif kind == 4:
             guess = left + up - corner
             nearest = min((abs(guess - left), 0, left), (abs(guess - up), 1, up), (abs(guess - corner), 2, corner))[2]
-            line[at] = (line[at] + nearest) & 255
+            line[place] = (line[place] + nearest) & 255
     return line
 
 

@@ -45,7 +45,8 @@ def test_names_shards_disk_version_and_generations(tally_server: StartServer, da
     assert stored == [shard["next_sequence"] for shard in health["shards"]]
     expect(dashboard.get_by_role("region", name="Disk")).to_contain_text("KiB")
     counters = dashboard.get_by_role("region", name="Counters", exact=True)
-    generations = {row.locator("th").inner_text(): row.locator("td").first.inner_text() for row in counters.locator("tbody tr").all()}
+    rows = counters.locator("tbody tr").all()
+    generations = {row.locator("th").inner_text(): row.locator("td").first.inner_text() for row in rows}
     assert generations == {"events": "2", "donations": "1"}
 
 

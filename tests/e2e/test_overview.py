@@ -49,7 +49,8 @@ def test_first_event_by_the_command_that_the_page_shows(server: TallyServer, das
 
 
 def test_totals_and_groups_are_those_of_the_api(server: TallyServer, dashboard: Page) -> None:
-    server.send([*events("page view", 1234), *events("click", 56), *events("donation", 2, country="GB", channel="web", amount=0.1)])
+    given = events("donation", 2, country="GB", channel="web", amount=0.1)
+    server.send([*events("page view", 1234), *events("click", 56), *given])
     wait_until(lambda: server.get("/v1/ledger")["counted"] == 1292, "the events to be counted")
     dashboard.goto(server.url)
     counter = dashboard.get_by_role("region", name="events")
@@ -79,8 +80,9 @@ def test_change_leaves_out_the_window_that_is_still_filling(server: TallyServer,
     wait_until(lambda: server.get("/v1/ledger")["counted"] == 25, "the events to be counted")
     dashboard.goto(server.url)
     counter = dashboard.get_by_role("region", name="events")
-    expect(counter.locator(".headline .change")).to_have_text("↑ +50.0%")
-    expect(counter.locator(".headline .change")).to_have_attribute("title", "10 in the period before; complete windows are compared")
+    change = counter.locator(".headline .change")
+    expect(change).to_have_text("↑ +50.0%")
+    expect(change).to_have_attribute("title", "10 in the period before; complete windows are compared")
 
 
 def test_hostile_names_are_text(server: TallyServer, dashboard: Page) -> None:
