@@ -29,7 +29,7 @@ HOST = "127.0.0.1"
     show_default=True,
     help="Where the demo's definition and data are kept.",
 )
-@click.option("--rate", type=click.FloatRange(0, 10_000), default=50.0, show_default=True, help="Events a second.")
+@click.option("--rate", type=click.FloatRange(0, 10_000), default=10.0, show_default=True, help="Events a second.")
 @click.option("--history", type=click.IntRange(0), default=200_000, show_default=True, help="Events of the hours before, once.")
 def demo(port: int, data: Path, rate: float, history: int) -> None:
     """

@@ -121,9 +121,9 @@ def history(visitors: Visitors, events: int, to_ms: int) -> Iterator[list[bytes]
     yield batch
 
 
-def live(visitors: Visitors, rate: float) -> Iterator[list[bytes]]:
-    """Yield, for ever and in real time, what happened since the last time."""
-    last_ms, minute_ms, busy = now_ms(), 0, 1.0
+def live(visitors: Visitors, rate: float, from_ms: int) -> Iterator[list[bytes]]:
+    """Yield, for ever and in real time, what happened since the last time, at first since from_ms."""
+    last_ms, minute_ms, busy = from_ms, 0, 1.0
     while True:
         time.sleep(_TICK_S)
         to_ms = now_ms()
@@ -141,11 +141,12 @@ def main() -> None:
     announce_ready()
     sink = UploadSink(settings.url, settings.write_token, float("inf"), _log.warning)
     visitors = Visitors(random.Random())  # noqa: S311  # made-up events need no secrets
+    start_ms = now_ms()
     if settings.history_events:
-        for batch in history(visitors, settings.history_events, now_ms()):
+        for batch in history(visitors, settings.history_events, start_ms):
             sink.store(batch, None)
         _log.info("sent the events of the last %d hours", HISTORY_MS // 3_600_000)
-    for batch in live(visitors, settings.rate):
+    for batch in live(visitors, settings.rate, start_ms):
         if batch:
             sink.store(batch, None)
 
