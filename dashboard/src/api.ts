@@ -140,7 +140,11 @@ async function request(path: string, init: RequestInit = {}): Promise<Response> 
   if (response.ok) return response;
   const body: unknown = await response.json().catch(() => null);
   const { error, message } = (body ?? {}) as { error?: string; message?: string };
-  throw new ApiError(response.status, error ?? "http", message ?? `The server answered ${response.status} ${response.statusText}.`);
+  throw new ApiError(
+    response.status,
+    error ?? "http",
+    message ?? `The server answered ${response.status} ${response.statusText}.`,
+  );
 }
 
 async function read<T>(path: string, abort?: AbortSignal): Promise<T> {

@@ -54,7 +54,9 @@ export function App() {
   const retry = () => setAttempt((count) => count + 1);
   return (
     <>
-      <a class="skip" href="#main">Skip to the numbers</a>
+      <a class="skip" href="#main">
+        Skip to the numbers
+      </a>
       <Header definition={definition} path={path} />
       <Banner />
       <main id="main" tabIndex={-1} ref={main}>
@@ -83,11 +85,21 @@ function Page({ path, definition }: { path: string; definition: Definition }) {
     case "/health":
       return <Health definition={definition} />;
     default:
-      return <Empty title="There is no such page"><p><a href="/">To the overview</a></p></Empty>;
+      return (
+        <Empty title="There is no such page">
+          <p>
+            <a href="/">To the overview</a>
+          </p>
+        </Empty>
+      );
   }
 }
 
-const THEMES: [Theme, string][] = [["auto", "Auto"], ["light", "Light"], ["dark", "Dark"]];
+const THEMES: [Theme, string][] = [
+  ["auto", "Auto"],
+  ["light", "Light"],
+  ["dark", "Dark"],
+];
 
 function Header({ definition, path }: { definition: Definition | null; path: string }) {
   const rejected = feed.ledger.value?.rejected ?? 0;
@@ -114,11 +126,28 @@ function Header({ definition, path }: { definition: Definition | null; path: str
           <i aria-hidden="true" />
           {signInNeeded.value ? "Signed out" : STATUS_TEXT[status]}
         </p>
-        <Segmented label="Times" hideLabel value={zone.value} choices={[["utc", "UTC"], ["local", "Local"]]} onChange={(chosen) => (zone.value = chosen)} />
+        <Segmented
+          label="Times"
+          hideLabel
+          value={zone.value}
+          choices={[
+            ["utc", "UTC"],
+            ["local", "Local"],
+          ]}
+          onChange={(chosen) => (zone.value = chosen)}
+        />
         <label class="theme">
           <span class="sr-only">Colors</span>
-          <select value={theme.value} title={`Colors; times are ${zoneName(zone.value)}`} onChange={(event) => (theme.value = event.currentTarget.value as Theme)}>
-            {THEMES.map(([value, text]) => <option key={value} value={value}>{text}</option>)}
+          <select
+            value={theme.value}
+            title={`Colors; times are ${zoneName(zone.value)}`}
+            onChange={(event) => (theme.value = event.currentTarget.value as Theme)}
+          >
+            {THEMES.map(([value, text]) => (
+              <option key={value} value={value}>
+                {text}
+              </option>
+            ))}
           </select>
         </label>
         {session.value === "signed-in" && !signInNeeded.value && <SignOut />}
@@ -133,7 +162,11 @@ function SignOut() {
     session.value = "none";
     location.assign("/");
   };
-  return <button type="button" onClick={() => void leave()}>Sign out</button>;
+  return (
+    <button type="button" onClick={() => void leave()}>
+      Sign out
+    </button>
+  );
 }
 
 /** A line across the page while the numbers stand still, so that nobody takes old ones for new. */

@@ -35,7 +35,8 @@ export function followLinks(): void {
   document.addEventListener("click", (event) => {
     const link = (event.target as Element).closest?.<HTMLAnchorElement>("a[href]");
     if (!link || link.origin !== location.origin || link.hasAttribute("download") || link.target) return;
-    if (event.defaultPrevented || event.button !== 0 || event.metaKey || event.ctrlKey || event.shiftKey || event.altKey) return;
+    if (event.defaultPrevented || event.button !== 0 || event.metaKey || event.ctrlKey || event.shiftKey || event.altKey)
+      return;
     if (link.pathname.startsWith("/v1/") || link.hash) return;
     event.preventDefault();
     navigate(link.pathname, new URLSearchParams(link.search));

@@ -18,6 +18,7 @@ function nest(target: Record<string, unknown>, path: string, value: unknown): vo
 export function sampleEvent(definition: Definition, now: number): Record<string, unknown> {
   const event: Record<string, unknown> = {};
   nest(event, definition.stream.event_time, new Date(now).toISOString());
-  for (const field of definition.counters[0]?.group_by ?? []) nest(event, field, field.split(".").at(-1) === "event" ? "page view" : "example");
+  for (const field of definition.counters[0]?.group_by ?? [])
+    nest(event, field, field.split(".").at(-1) === "event" ? "page view" : "example");
   return event;
 }

@@ -1,6 +1,6 @@
 /** Query results in the browser: pure functions over them, so that live merging can be tested without a browser. */
 
-import type { Group, Point, QueryRequest, QueryResult, Series } from "./api";
+import type { Point, QueryRequest, QueryResult, Series } from "./api";
 
 /** A key that tells groups apart by value and type: null, "null" and "NULL" are three groups. */
 export function groupKey(series: Pick<Series, "group" | "other">): string {
@@ -61,7 +61,8 @@ export function mergeResult(current: QueryResult, part: QueryResult, query: Quer
   let newcomers = [...fresh.values()];
   const places = query.top === null ? Infinity : query.top - shown.length;
   if (rest === undefined && newcomers.length <= places) {
-    shown.push(...newcomers.map((series) => ({ ...update(series, series.points), ...(query.compare && { previous: [], previous_total: 0 }) })));
+    const before = query.compare ? { previous: [], previous_total: 0 } : {};
+    shown.push(...newcomers.map((series) => ({ ...update(series, series.points), ...before })));
   } else {
     rest ??= query.other ? { group: {}, other: true, total: 0, points: [] } : undefined;
     rest &&= update(rest, addPoints(newcomers.map((series) => series.points)));
@@ -107,9 +108,4 @@ export function compare(series: readonly Series[], measure: string, windowMs: nu
 
 export function relativeChange(now: number | null, before: number | null): number | null {
   return now === null || before === null || before === 0 ? null : (now - before) / Math.abs(before);
-}
-
-/** Return one line for a group: its values joined, for titles, legends and file exports. */
-export function groupValues(group: Group, fields: readonly string[]): Group[string][] {
-  return fields.map((field) => group[field] ?? null);
 }

@@ -3,7 +3,14 @@ import { type ChartModel, extent, firstOpen, formatValue, previousLines, stack }
 
 function model(values: (number | null)[][], change: Partial<ChartModel> = {}): ChartModel {
   return {
-    kind: "bars", show: "value", from: 0, to: 30, windowMs: 10, starts: [0, 10, 20], completeUntil: 20, fromZero: true,
+    kind: "bars",
+    show: "value",
+    from: 0,
+    to: 30,
+    windowMs: 10,
+    starts: [0, 10, 20],
+    completeUntil: 20,
+    fromZero: true,
     series: values.map((list, index) => ({ key: String(index), label: String(index), color: "#000", values: list })),
     ...change,
   };
@@ -29,8 +36,25 @@ describe("firstOpen", () => {
 
 describe("extent", () => {
   it("holds the stack, not only its parts", () => {
-    expect(extent(model([[1, 2, 3], [10, 0, 0]]))).toEqual([0, 11]);
-    expect(extent(model([[1, 2, 3], [10, 0, 0]], { kind: "line" }))).toEqual([0, 10]);
+    expect(
+      extent(
+        model([
+          [1, 2, 3],
+          [10, 0, 0],
+        ]),
+      ),
+    ).toEqual([0, 11]);
+    expect(
+      extent(
+        model(
+          [
+            [1, 2, 3],
+            [10, 0, 0],
+          ],
+          { kind: "line" },
+        ),
+      ),
+    ).toEqual([0, 10]);
   });
 
   it("leaves zero out where it has no meaning", () => {
@@ -39,7 +63,10 @@ describe("extent", () => {
   });
 
   it("holds the period before", () => {
-    const chart = model([[1, 1, 1], [2, 2, 2]]);
+    const chart = model([
+      [1, 1, 1],
+      [2, 2, 2],
+    ]);
     chart.series.forEach((series) => (series.previous = [9, 0, 0]));
     expect(extent(chart)).toEqual([0, 18]);
     expect(previousLines(chart)).toEqual([{ color: null, values: [18, 0, 0] }]);

@@ -16,17 +16,47 @@ function times(matrix: number[][], [r, g, b]: Rgb): Rgb {
 
 // Björn Ottosson, "A perceptual color space for image processing", 2020.
 function oklab(rgb: Rgb): Rgb {
-  const cones = times([[0.4122214708, 0.5363325363, 0.0514459929], [0.2119034982, 0.6806995451, 0.1073969566], [0.0883024619, 0.2817188376, 0.6299787005]], rgb);
+  const cones = times(
+    [
+      [0.4122214708, 0.5363325363, 0.0514459929],
+      [0.2119034982, 0.6806995451, 0.1073969566],
+      [0.0883024619, 0.2817188376, 0.6299787005],
+    ],
+    rgb,
+  );
   const roots = cones.map(Math.cbrt) as Rgb;
-  return times([[0.2104542553, 0.793617785, -0.0040720468], [1.9779984951, -2.428592205, 0.4505937099], [0.0259040371, 0.7827717662, -0.808675766]], roots);
+  return times(
+    [
+      [0.2104542553, 0.793617785, -0.0040720468],
+      [1.9779984951, -2.428592205, 0.4505937099],
+      [0.0259040371, 0.7827717662, -0.808675766],
+    ],
+    roots,
+  );
 }
 
 // Machado, Oliveira, Fernandes, "A physiologically-based model for simulation of color vision deficiency", 2009, severity 1.
 const VISION: Record<string, number[][]> = {
-  normal: [[1, 0, 0], [0, 1, 0], [0, 0, 1]],
-  protanopia: [[0.152286, 1.052583, -0.204868], [0.114503, 0.786281, 0.099216], [-0.003882, -0.048116, 1.051998]],
-  deuteranopia: [[0.367322, 0.860646, -0.227968], [0.280085, 0.672501, 0.047413], [-0.01182, 0.04294, 0.968881]],
-  tritanopia: [[1.255528, -0.076749, -0.178779], [-0.078411, 0.930809, 0.147602], [0.004733, 0.691367, 0.3039]],
+  normal: [
+    [1, 0, 0],
+    [0, 1, 0],
+    [0, 0, 1],
+  ],
+  protanopia: [
+    [0.152286, 1.052583, -0.204868],
+    [0.114503, 0.786281, 0.099216],
+    [-0.003882, -0.048116, 1.051998],
+  ],
+  deuteranopia: [
+    [0.367322, 0.860646, -0.227968],
+    [0.280085, 0.672501, 0.047413],
+    [-0.01182, 0.04294, 0.968881],
+  ],
+  tritanopia: [
+    [1.255528, -0.076749, -0.178779],
+    [-0.078411, 0.930809, 0.147602],
+    [0.004733, 0.691367, 0.3039],
+  ],
 };
 
 function seen(hex: string, vision: string): Rgb {
@@ -48,7 +78,9 @@ describe.each(["light", "dark"] as const)("group colors, %s", (theme) => {
 
   it.each(Object.keys(VISION))("stay apart with %s", (vision) => {
     const distances = colors.flatMap((one, at) =>
-      colors.slice(at + 1).map((other) => Math.hypot(...seen(one, vision).map((value, axis) => value - seen(other, vision)[axis]!))),
+      colors
+        .slice(at + 1)
+        .map((other) => Math.hypot(...seen(one, vision).map((value, axis) => value - seen(other, vision)[axis]!))),
     );
     expect(distances).toHaveLength(28);
     expect(Math.min(...distances)).toBeGreaterThan(0.09);
@@ -65,7 +97,11 @@ describe.each(["light", "dark"] as const)("group colors, %s", (theme) => {
 describe("assignColors", () => {
   it("lets a group keep its color when ranks change", () => {
     const first = assignColors(["a", "b", "c"], new Map());
-    expect([...first]).toEqual([["a", 0], ["b", 1], ["c", 2]]);
+    expect([...first]).toEqual([
+      ["a", 0],
+      ["b", 1],
+      ["c", 2],
+    ]);
     const second = assignColors(["c", "d", "a"], first);
     expect(second.get("a")).toBe(0);
     expect(second.get("c")).toBe(2);

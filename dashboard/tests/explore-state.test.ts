@@ -5,12 +5,30 @@ import { type ExploreState, readState, toQuery, usableWindows, withCounter, writ
 import { DAY, HOUR, MINUTE } from "../src/time";
 
 function counter(name: string, change: Partial<CounterInfo> = {}): CounterInfo {
-  return { name, where: null, group_by: ["event"], windows: ["1m", "1h"], measures: ["count"], keep: null, generation: 1, since: 0, ...change };
+  return {
+    name,
+    where: null,
+    group_by: ["event"],
+    windows: ["1m", "1h"],
+    measures: ["count"],
+    keep: null,
+    generation: 1,
+    since: 0,
+    ...change,
+  };
 }
 
 const EVENTS = counter("events");
-const DONATIONS = counter("donations", { group_by: ["country", "user.kind"], measures: ["count", "sum(amount)", "mean(amount)"], windows: ["15m"] });
-const DEFINITION: Definition = { name: "web", stream: { event_time: "t", shards: 1, retention: "1d" }, counters: [EVENTS, DONATIONS] };
+const DONATIONS = counter("donations", {
+  group_by: ["country", "user.kind"],
+  measures: ["count", "sum(amount)", "mean(amount)"],
+  windows: ["15m"],
+});
+const DEFINITION: Definition = {
+  name: "web",
+  stream: { event_time: "t", shards: 1, retention: "1d" },
+  counters: [EVENTS, DONATIONS],
+};
 
 const read = (search: string) => readState(new URLSearchParams(search), DEFINITION);
 
@@ -21,9 +39,23 @@ describe("the address", () => {
 
   it("comes back as it was, whatever is chosen", () => {
     const state: ExploreState = {
-      counter: DONATIONS, measure: "mean(amount)", windowMs: HOUR, range: { lastMs: DAY }, by: ["country"], overMs: 3 * HOUR, show: "rate", compare: true,
-      filters: [{ field: "country", value: "GB" }, { field: "country", value: "null" }, { field: "user.kind", value: "a&b=c #%" }],
-      top: 3, other: false, chart: "area", table: "windows",
+      counter: DONATIONS,
+      measure: "mean(amount)",
+      windowMs: HOUR,
+      range: { lastMs: DAY },
+      by: ["country"],
+      overMs: 3 * HOUR,
+      show: "rate",
+      compare: true,
+      filters: [
+        { field: "country", value: "GB" },
+        { field: "country", value: "null" },
+        { field: "user.kind", value: "a&b=c #%" },
+      ],
+      top: 3,
+      other: false,
+      chart: "area",
+      table: "windows",
     };
     expect(read(writeState(state).toString())).toEqual(state);
     const nothingApart = { ...state, by: [], range: { from: 0, to: DAY } };
@@ -31,7 +63,9 @@ describe("the address", () => {
   });
 
   it("that names what is not there falls back", () => {
-    const state = read("counter=gone&measure=sum(x)&window=7m&over=90s&show=toString&chart=pie&top=-1&range=never&by=nobody&group.nobody=1");
+    const state = read(
+      "counter=gone&measure=sum(x)&window=7m&over=90s&show=toString&chart=pie&top=-1&range=never&by=nobody&group.nobody=1",
+    );
     expect(state).toEqual({ ...read(""), by: [] });
     expect(read("counter=__proto__").counter).toBe(EVENTS);
   });

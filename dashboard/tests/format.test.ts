@@ -1,6 +1,15 @@
 import { describe, expect, it } from "vitest";
 import {
-  axisLabels, formatBytes, formatChange, formatCompact, formatDateTime, formatElapsed, formatNumber, formatPercent, formatWindow, fromInputTime,
+  axisLabels,
+  formatBytes,
+  formatChange,
+  formatCompact,
+  formatDateTime,
+  formatElapsed,
+  formatNumber,
+  formatPercent,
+  formatWindow,
+  fromInputTime,
   toInputTime,
 } from "../src/format";
 import { DAY, HOUR, MINUTE, SECOND } from "../src/time";
@@ -19,7 +28,15 @@ describe("numbers", () => {
   });
 
   it("are written short", () => {
-    expect([0, 7, 12.345, 999, 9999, 12_345, 1_234_567].map(formatCompact)).toEqual(["0", "7", "12.3", "999", "9,999", "12.3K", "1.2M"]);
+    expect([0, 7, 12.345, 999, 9999, 12_345, 1_234_567].map(formatCompact)).toEqual([
+      "0",
+      "7",
+      "12.3",
+      "999",
+      "9,999",
+      "12.3K",
+      "1.2M",
+    ]);
   });
 
   it("are written as shares and changes", () => {
@@ -29,7 +46,13 @@ describe("numbers", () => {
 
   it("are written as sizes and times", () => {
     expect([0, 1023, 1536, 123 * 1024 ** 3].map(formatBytes)).toEqual(["0 B", "1,023 B", "1.5 KiB", "123 GiB"]);
-    expect([0, 350, 61 * SECOND, 25 * HOUR, 3 * DAY].map(formatElapsed)).toEqual(["0 ms", "350 ms", "1 min 1 s", "1 d 1 h", "3 d 0 h"]);
+    expect([0, 350, 61 * SECOND, 25 * HOUR, 3 * DAY].map(formatElapsed)).toEqual([
+      "0 ms",
+      "350 ms",
+      "1 min 1 s",
+      "1 d 1 h",
+      "3 d 0 h",
+    ]);
   });
 });
 

@@ -4,7 +4,17 @@ import type { Change } from "../src/live";
 import { baseWindow, LiveQuery, type QueryState } from "../src/live-query";
 
 const QUERY: QueryRequest = {
-  counter: "events", windowMs: 60_000, measure: "count", from: 0, to: 600_000, filters: [], by: null, top: 8, other: true, overMs: null, show: "value",
+  counter: "events",
+  windowMs: 60_000,
+  measure: "count",
+  from: 0,
+  to: 600_000,
+  filters: [],
+  by: null,
+  top: 8,
+  other: true,
+  overMs: null,
+  show: "value",
   compare: true,
 };
 
@@ -27,7 +37,13 @@ function setUp(query: QueryRequest = QUERY) {
             for (let start = request.from; start < request.to; start += 60_000) points.push([start, server.value]);
             const total = points.length * server.value;
             const result: QueryResult = {
-              counter: "events", window: "1m", measure: "count", from: request.from, to: request.to, groups: 1, truncated: false,
+              counter: "events",
+              window: "1m",
+              measure: "count",
+              from: request.from,
+              to: request.to,
+              groups: 1,
+              truncated: false,
               series: [{ group: { event: "a" }, total, points }],
             };
             if (server.error) reject(server.error);

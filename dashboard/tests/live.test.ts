@@ -33,7 +33,11 @@ describe("LiveFeed", () => {
       opened.push(source);
       return source as unknown as EventSource;
     };
-    feed = new LiveFeed(open, () => (failures += 1), () => 0.5);
+    feed = new LiveFeed(
+      open,
+      () => (failures += 1),
+      () => 0.5,
+    );
     feed.connect();
   });
 

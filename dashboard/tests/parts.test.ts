@@ -8,7 +8,18 @@ describe("the sample event", () => {
     const definition: Definition = {
       name: "web",
       stream: { event_time: "data.time", shards: 1, retention: "1d" },
-      counters: [{ name: "events", where: null, group_by: ["event", "data.user.country"], windows: ["1m"], measures: ["count"], keep: null, generation: 1, since: 0 }],
+      counters: [
+        {
+          name: "events",
+          where: null,
+          group_by: ["event", "data.user.country"],
+          windows: ["1m"],
+          measures: ["count"],
+          keep: null,
+          generation: 1,
+          since: 0,
+        },
+      ],
     };
     expect(sampleEvent(definition, Date.UTC(2026, 2, 4))).toEqual({
       data: { time: "2026-03-04T00:00:00.000Z", user: { country: "example" } },
@@ -19,7 +30,12 @@ describe("the sample event", () => {
 
 describe("sortRows", () => {
   it("puts rows without a value last, either way, and keeps equal ones in order", () => {
-    const rows = [["a", 2], ["b", null], ["c", 1], ["d", 2]] as const;
+    const rows = [
+      ["a", 2],
+      ["b", null],
+      ["c", 1],
+      ["d", 2],
+    ] as const;
     const names = (descending: boolean) => sortRows(rows, ([, value]) => value, descending).map(([name]) => name);
     expect(names(false)).toEqual(["c", "a", "d", "b"]);
     expect(names(true)).toEqual(["a", "d", "c", "b"]);

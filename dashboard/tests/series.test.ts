@@ -3,7 +3,18 @@ import type { Point, QueryRequest, QueryResult, Series } from "../src/api";
 import { addPoints, align, canMerge, compare, groupKey, mergeResult } from "../src/series";
 
 const QUERY: QueryRequest = {
-  counter: "events", windowMs: 10, measure: "count", from: 0, to: 30, filters: [], by: null, top: 2, other: true, overMs: null, show: "value", compare: false,
+  counter: "events",
+  windowMs: 10,
+  measure: "count",
+  from: 0,
+  to: 30,
+  filters: [],
+  by: null,
+  top: 2,
+  other: true,
+  overMs: null,
+  show: "value",
+  compare: false,
 };
 
 function series(event: string | null, points: Point[], extra: Partial<Series> = {}): Series {
@@ -26,9 +37,26 @@ describe("groupKey", () => {
 
 describe("mergeResult", () => {
   it("replaces the touched windows of each group, gone ones too, and adds totals up anew", () => {
-    const current = result([series("a", [[0, 5], [10, 5], [20, 1]]), series("b", [[0, 1], [20, 4]])]);
+    const current = result([
+      series("a", [
+        [0, 5],
+        [10, 5],
+        [20, 1],
+      ]),
+      series("b", [
+        [0, 1],
+        [20, 4],
+      ]),
+    ]);
     const merged = mergeResult(current, result([series("a", [[20, 7]])], 20, 30), QUERY);
-    expect(merged.series).toEqual([series("a", [[0, 5], [10, 5], [20, 7]]), series("b", [[0, 1]])]);
+    expect(merged.series).toEqual([
+      series("a", [
+        [0, 5],
+        [10, 5],
+        [20, 7],
+      ]),
+      series("b", [[0, 1]]),
+    ]);
     expect(merged.series.map(({ total }) => total)).toEqual([17, 1]);
   });
 
@@ -39,16 +67,46 @@ describe("mergeResult", () => {
   });
 
   it("adds a new group while there is room", () => {
-    const merged = mergeResult(result([series("a", [[0, 5]])]), result([series("a", [[20, 1]]), series(null, [[20, 2]])], 20, 30), QUERY);
-    expect(merged.series).toEqual([series("a", [[0, 5], [20, 1]]), series(null, [[20, 2]])]);
+    const merged = mergeResult(
+      result([series("a", [[0, 5]])]),
+      result([series("a", [[20, 1]]), series(null, [[20, 2]])], 20, 30),
+      QUERY,
+    );
+    expect(merged.series).toEqual([
+      series("a", [
+        [0, 5],
+        [20, 1],
+      ]),
+      series(null, [[20, 2]]),
+    ]);
     expect(merged.groups).toBe(2);
   });
 
   it("puts groups that are not shown into the rest", () => {
-    const current = result([series("a", [[0, 5]]), series("b", [[0, 4]]), { group: {}, other: true, total: 3, points: [[0, 2], [20, 1]] }]);
+    const current = result([
+      series("a", [[0, 5]]),
+      series("b", [[0, 4]]),
+      {
+        group: {},
+        other: true,
+        total: 3,
+        points: [
+          [0, 2],
+          [20, 1],
+        ],
+      },
+    ]);
     const part = result([series("a", [[20, 1]]), series("c", [[20, 3]]), series("d", [[20, 4]])], 20, 30);
     const merged = mergeResult(current, part, QUERY);
-    expect(merged.series.at(-1)).toEqual({ group: {}, other: true, total: 9, points: [[0, 2], [20, 7]] });
+    expect(merged.series.at(-1)).toEqual({
+      group: {},
+      other: true,
+      total: 9,
+      points: [
+        [0, 2],
+        [20, 7],
+      ],
+    });
   });
 
   it("begins a rest when there is none yet and no room", () => {
@@ -59,10 +117,35 @@ describe("mergeResult", () => {
   });
 
   it("equals the whole answer, however the changes are cut", () => {
-    const whole = result([series("a", [[0, 3], [10, 2], [20, 8]]), series("b", [[0, 1], [10, 4], [20, 1]])]);
-    let merged = result([series("a", [[0, 3], [10, 1]]), series("b", [[0, 1]])]);
-    for (const [from, to] of [[10, 20], [20, 30], [0, 20]] as const) {
-      const cut = ({ group, points }: Series) => series(group.event as string, points.filter(([start]) => start >= from && start < to));
+    const whole = result([
+      series("a", [
+        [0, 3],
+        [10, 2],
+        [20, 8],
+      ]),
+      series("b", [
+        [0, 1],
+        [10, 4],
+        [20, 1],
+      ]),
+    ]);
+    let merged = result([
+      series("a", [
+        [0, 3],
+        [10, 1],
+      ]),
+      series("b", [[0, 1]]),
+    ]);
+    for (const [from, to] of [
+      [10, 20],
+      [20, 30],
+      [0, 20],
+    ] as const) {
+      const cut = ({ group, points }: Series) =>
+        series(
+          group.event as string,
+          points.filter(([start]) => start >= from && start < to),
+        );
       merged = mergeResult(merged, result(whole.series.map(cut), from, to), QUERY);
     }
     expect(merged).toEqual(whole);
@@ -71,14 +154,34 @@ describe("mergeResult", () => {
   it("is for values that add up only", () => {
     expect(canMerge(QUERY)).toBe(true);
     expect(canMerge({ ...QUERY, measure: "sum(amount)" })).toBe(true);
-    for (const change of [{ measure: "mean(amount)" }, { measure: "max(amount)" }, { show: "share" as const }, { overMs: 20 }]) {
+    for (const change of [
+      { measure: "mean(amount)" },
+      { measure: "max(amount)" },
+      { show: "share" as const },
+      { overMs: 20 },
+    ]) {
       expect(canMerge({ ...QUERY, ...change })).toBe(false);
     }
   });
 });
 
 describe("compare", () => {
-  const both = series("a", [[0, 10], [10, 10], [20, 1]], { previous: [[0, 5], [10, 5], [20, 5]], previous_total: 15 });
+  const both = series(
+    "a",
+    [
+      [0, 10],
+      [10, 10],
+      [20, 1],
+    ],
+    {
+      previous: [
+        [0, 5],
+        [10, 5],
+        [20, 5],
+      ],
+      previous_total: 15,
+    },
+  );
 
   it("reads no drop into the window that is still filling", () => {
     expect(compare([both], "count", 10, 20)).toEqual({ total: 21, previous: 15, change: 1 });
@@ -105,10 +208,34 @@ describe("compare", () => {
 
 describe("points", () => {
   it("align to windows", () => {
-    expect(align([[10, 5], [30, null]], [0, 10, 20, 30], 0)).toEqual([0, 5, 0, null]);
+    expect(
+      align(
+        [
+          [10, 5],
+          [30, null],
+        ],
+        [0, 10, 20, 30],
+        0,
+      ),
+    ).toEqual([0, 5, 0, null]);
   });
 
   it("add up window by window", () => {
-    expect(addPoints([[[10, 1], [20, 2]], [[0, 4], [20, null]]])).toEqual([[0, 4], [10, 1], [20, 2]]);
+    expect(
+      addPoints([
+        [
+          [10, 1],
+          [20, 2],
+        ],
+        [
+          [0, 4],
+          [20, null],
+        ],
+      ]),
+    ).toEqual([
+      [0, 4],
+      [10, 1],
+      [20, 2],
+    ]);
   });
 });

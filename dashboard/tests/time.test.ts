@@ -1,6 +1,18 @@
 import { describe, expect, it } from "vitest";
 import {
-  DAY, formatDuration, formatRange, HOUR, MINUTE, parseDuration, parseRange, SECOND, spanOf, touchedWindows, windowChoices, windowEnd, windowFor,
+  DAY,
+  formatDuration,
+  formatRange,
+  HOUR,
+  MINUTE,
+  parseDuration,
+  parseRange,
+  SECOND,
+  spanOf,
+  touchedWindows,
+  windowChoices,
+  windowEnd,
+  windowFor,
   windowStarts,
 } from "../src/time";
 
@@ -19,8 +31,14 @@ describe("durations", () => {
 
 describe("ranges", () => {
   it("that end now hold whole windows and the open one", () => {
-    expect(spanOf({ windows: 60 }, MINUTE, NOW)).toEqual({ from: Date.UTC(2026, 2, 4, 9, 16), to: Date.UTC(2026, 2, 4, 10, 16) });
-    expect(spanOf({ lastMs: HOUR }, 15 * MINUTE, NOW)).toEqual({ from: Date.UTC(2026, 2, 4, 9, 30), to: Date.UTC(2026, 2, 4, 10, 30) });
+    expect(spanOf({ windows: 60 }, MINUTE, NOW)).toEqual({
+      from: Date.UTC(2026, 2, 4, 9, 16),
+      to: Date.UTC(2026, 2, 4, 10, 16),
+    });
+    expect(spanOf({ lastMs: HOUR }, 15 * MINUTE, NOW)).toEqual({
+      from: Date.UTC(2026, 2, 4, 9, 30),
+      to: Date.UTC(2026, 2, 4, 10, 30),
+    });
   });
 
   it("begin a new window exactly on its start", () => {
@@ -41,7 +59,8 @@ describe("ranges", () => {
   });
 
   it("refuse what is none", () => {
-    for (const text of [null, "", "0w", "6", "a/b", "2026-03-04T10:15Z/2026-03-04T10:15Z", "5/4"]) expect(parseRange(text)).toBeNull();
+    for (const text of [null, "", "0w", "6", "a/b", "2026-03-04T10:15Z/2026-03-04T10:15Z", "5/4"])
+      expect(parseRange(text)).toBeNull();
   });
 });
 
@@ -64,7 +83,10 @@ describe("windows", () => {
   it("touched by a change are whole and within the range", () => {
     const range = { from: 0, to: 10 * MINUTE };
     expect(touchedWindows({ from: 90 * SECOND, to: 150 * SECOND }, MINUTE, range)).toEqual({ from: MINUTE, to: 3 * MINUTE });
-    expect(touchedWindows({ from: 9 * MINUTE, to: 12 * MINUTE }, 5 * MINUTE, range)).toEqual({ from: 5 * MINUTE, to: 10 * MINUTE });
+    expect(touchedWindows({ from: 9 * MINUTE, to: 12 * MINUTE }, 5 * MINUTE, range)).toEqual({
+      from: 5 * MINUTE,
+      to: 10 * MINUTE,
+    });
     expect(touchedWindows({ from: 10 * MINUTE, to: 11 * MINUTE }, MINUTE, range)).toBeNull();
   });
 

@@ -34,13 +34,19 @@ function toData(model: ChartModel): uPlot.AlignedData {
 }
 
 function yRange(model: ChartModel): [number, number] {
+  if (model.show === "share" && model.kind !== "line") return [0, 1];
   const [low, high] = extent(model);
   if (low === high) return high === 0 ? [0, 1] : low > 0 ? [0, high * 1.2] : [low * 1.2, 0];
   const pad = (high - low) * 0.08;
   return [low < 0 || !model.fromZero ? low - pad : 0, high > 0 || !model.fromZero ? high + pad : 0];
 }
 
-function options(current: () => ChartModel, colors: ChartColors, zone: Zone, size: { width: number; height: number }): uPlot.Options {
+function options(
+  current: () => ChartModel,
+  colors: ChartColors,
+  zone: Zone,
+  size: { width: number; height: number },
+): uPlot.Options {
   const model = current();
   const fontPx = Math.round(0.75 * parseFloat(getComputedStyle(document.documentElement).fontSize)); // uPlot reads whole pixels only
   const axis: uPlot.Axis = {
@@ -106,7 +112,10 @@ function describe(model: ChartModel, title: string, zone: Zone): string {
     const values = series.values.filter((value) => value !== null);
     if (values.length === 0) continue;
     const highest = Math.max(...values);
-    parts.push(`${series.label}: highest ${formatValue(highest, model.show)}` + (last >= 0 ? `, last complete window ${formatValue(series.values[last], model.show)}.` : "."));
+    parts.push(
+      `${series.label}: highest ${formatValue(highest, model.show)}` +
+        (last >= 0 ? `, last complete window ${formatValue(series.values[last], model.show)}.` : "."),
+    );
   }
   if (open < model.starts.length) parts.push("The last window is still filling.");
   return parts.join(" ");
@@ -143,7 +152,11 @@ export function Chart({ model, title, onZoom, onCanvas }: ChartProps) {
   useLayoutEffect(() => {
     const element = host.current!;
     const size = () => ({ width: element.clientWidth, height: element.clientHeight });
-    const u = new uPlot(options(() => latest.current, chartColors(isDark), shownZone, size()), toData(latest.current), element);
+    const u = new uPlot(
+      options(() => latest.current, chartColors(isDark), shownZone, size()),
+      toData(latest.current),
+      element,
+    );
     u.hooks.setCursor = [
       () => {
         const { idx, left = -1 } = u.cursor;
@@ -182,7 +195,11 @@ export function Chart({ model, title, onZoom, onCanvas }: ChartProps) {
     if (!u || last < 0) return;
     const at = hover ? hover.index : last + 1;
     const targets: Record<string, number | null> = {
-      ArrowLeft: Math.max(0, at - 1), ArrowRight: Math.min(last, at + 1), Home: 0, End: last, Escape: null,
+      ArrowLeft: Math.max(0, at - 1),
+      ArrowRight: Math.min(last, at + 1),
+      Home: 0,
+      End: last,
+      Escape: null,
     };
     const target = targets[event.key];
     if (target === undefined) return;
@@ -215,7 +232,9 @@ export function Chart({ model, title, onZoom, onCanvas }: ChartProps) {
       onPointerMove={() => (chosen.current = null)}
     >
       <div class="chart-canvas" ref={host} />
-      {hover && hover.index < model.starts.length && <Tooltip model={model} hover={hover} width={host.current?.clientWidth ?? 0} zone={shownZone} announce={focused} />}
+      {hover && hover.index < model.starts.length && (
+        <Tooltip model={model} hover={hover} width={host.current?.clientWidth ?? 0} zone={shownZone} announce={focused} />
+      )}
     </div>
   );
 }

@@ -85,7 +85,12 @@ function drawBars(ctx: CanvasRenderingContext2D, model: ChartModel, { x, y, scal
       const from = Math.round(y(base[index]!));
       const to = Math.round(y(top[index]!));
       ctx.globalAlpha = index >= open ? OPEN_ALPHA : 1;
-      ctx.fillRect(left + Math.floor(gap / 2), Math.min(from, to), Math.max(1, edges[index + 1]! - left - gap), Math.abs(from - to));
+      ctx.fillRect(
+        left + Math.floor(gap / 2),
+        Math.min(from, to),
+        Math.max(1, edges[index + 1]! - left - gap),
+        Math.abs(from - to),
+      );
     });
   });
 }
@@ -99,7 +104,10 @@ function drawAreas(ctx: CanvasRenderingContext2D, model: ChartModel, pixels: Pix
     const { base, top } = layers[order]!;
     ctx.fillStyle = series.color;
     ctx.strokeStyle = series.color;
-    for (const [from, to, alpha] of [[0, open - 1, 1], [joint, last, OPEN_ALPHA]] as const) {
+    for (const [from, to, alpha] of [
+      [0, open - 1, 1],
+      [joint, last, OPEN_ALPHA],
+    ] as const) {
       if (to <= from) continue;
       ctx.beginPath();
       for (let index = from; index <= to; index++) ctx.lineTo(pixels.x(middle(model, index)), pixels.y(top[index]!));
@@ -137,7 +145,12 @@ function strokeBothParts(ctx: CanvasRenderingContext2D, values: Values, model: C
 }
 
 function strokeLine(
-  ctx: CanvasRenderingContext2D, values: Values, model: ChartModel, { x, y }: Pixels, from: number, to: number,
+  ctx: CanvasRenderingContext2D,
+  values: Values,
+  model: ChartModel,
+  { x, y }: Pixels,
+  from: number,
+  to: number,
 ): void {
   ctx.beginPath();
   let drawing = false;

@@ -17,7 +17,12 @@ interface Drawn {
 
 /** Return the chart of a result, in which each group keeps its color for as long as it is shown. */
 export function useChart(
-  result: QueryResult | null, query: QueryRequest, fields: readonly string[], kind: ChartKind, completeUntil: number, withPrevious: boolean,
+  result: QueryResult | null,
+  query: QueryRequest,
+  fields: readonly string[],
+  kind: ChartKind,
+  completeUntil: number,
+  withPrevious: boolean,
 ): Drawn | null {
   const numbers = useRef<ReadonlyMap<string, number>>(new Map());
   const isDark = dark.value;

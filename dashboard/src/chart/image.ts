@@ -13,7 +13,11 @@ const PAD = 20;
 const LINE = 20;
 
 /** Compose the image. The chart's canvas is drawn as it is, at its own resolution. */
-export function composeImage(chart: HTMLCanvasElement, { title, subtitle, legend }: ImageText, colors: ChartColors): HTMLCanvasElement {
+export function composeImage(
+  chart: HTMLCanvasElement,
+  { title, subtitle, legend }: ImageText,
+  colors: ChartColors,
+): HTMLCanvasElement {
   const scale = devicePixelRatio;
   const width = chart.width / scale;
   const image = document.createElement("canvas");

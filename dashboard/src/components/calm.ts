@@ -6,10 +6,13 @@ export function useCalm<T>(value: T, pauseMs: number): T {
   const changedAt = useRef(0);
   useEffect(() => {
     if (Object.is(value, calm)) return;
-    const timer = setTimeout(() => {
-      changedAt.current = Date.now();
-      setCalm(value);
-    }, Math.max(0, changedAt.current + pauseMs - Date.now()));
+    const timer = setTimeout(
+      () => {
+        changedAt.current = Date.now();
+        setCalm(value);
+      },
+      Math.max(0, changedAt.current + pauseMs - Date.now()),
+    );
     return () => clearTimeout(timer);
   }, [value, calm, pauseMs]);
   return calm;

@@ -8,7 +8,12 @@ interface ChangeProps {
 
 /** A change against the period before: an arrow and a percentage, never color alone. */
 export function ChangeMark({ change, previous }: ChangeProps) {
-  if (change === null) return <span class="change" title={`${previous} in the period before`}>–</span>;
+  if (change === null)
+    return (
+      <span class="change" title={`${previous} in the period before`}>
+        –
+      </span>
+    );
   const direction = change > 0.0005 ? "up" : change < -0.0005 ? "down" : "flat";
   const arrow = { up: "↑", down: "↓", flat: "→" }[direction];
   return (

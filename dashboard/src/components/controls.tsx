@@ -15,9 +15,15 @@ export function Select<T extends string>({ label, value, choices, onChange, hide
   const id = useId();
   return (
     <div class="field">
-      <label for={id} class={hideLabel ? "sr-only" : ""}>{label}</label>
+      <label for={id} class={hideLabel ? "sr-only" : ""}>
+        {label}
+      </label>
       <select id={id} value={value} onChange={(event) => onChange(event.currentTarget.value as T)}>
-        {choices.map(([choice, text]) => <option key={choice} value={choice}>{text}</option>)}
+        {choices.map(([choice, text]) => (
+          <option key={choice} value={choice}>
+            {text}
+          </option>
+        ))}
       </select>
     </div>
   );
@@ -28,7 +34,14 @@ interface SegmentedProps<T extends string> extends SelectProps<T> {
 }
 
 /** A few choices side by side: radio buttons, so arrow keys move among them. */
-export function Segmented<T extends string>({ label, value, choices, onChange, hideLabel, class: className = "" }: SegmentedProps<T>) {
+export function Segmented<T extends string>({
+  label,
+  value,
+  choices,
+  onChange,
+  hideLabel,
+  class: className = "",
+}: SegmentedProps<T>) {
   const name = useId();
   return (
     <fieldset class={`segmented ${className}`}>
@@ -55,7 +68,12 @@ interface CheckboxProps {
 export function Checkbox({ label, checked, disabled, onChange }: CheckboxProps) {
   return (
     <label class="checkbox">
-      <input type="checkbox" checked={checked} disabled={disabled ?? false} onChange={(event) => onChange(event.currentTarget.checked)} />
+      <input
+        type="checkbox"
+        checked={checked}
+        disabled={disabled ?? false}
+        onChange={(event) => onChange(event.currentTarget.checked)}
+      />
       <span>{label}</span>
     </label>
   );
@@ -90,10 +108,21 @@ export function Popover({ summary, label, children }: PopoverProps) {
   };
   return (
     <div class="popover" ref={root} onKeyDown={(event) => event.key === "Escape" && open && close()}>
-      <button type="button" ref={button} class="popover-button" aria-expanded={open} aria-label={label} onClick={() => setOpen(!open)}>
+      <button
+        type="button"
+        ref={button}
+        class="popover-button"
+        aria-expanded={open}
+        aria-label={label}
+        onClick={() => setOpen(!open)}
+      >
         {summary}
       </button>
-      {open && <div class="popover-panel" role="dialog" aria-label={label}>{children(close)}</div>}
+      {open && (
+        <div class="popover-panel" role="dialog" aria-label={label}>
+          {children(close)}
+        </div>
+      )}
     </div>
   );
 }

@@ -5,10 +5,19 @@ const SHOWN_MAX = 120;
 
 /** One group value, as harmless text: cut where it is long, in full in its title. */
 export function GroupValueText({ value }: { value: GroupValue }) {
-  if (value === null) return <em class="null" title="the field is missing or null">NULL</em>;
+  if (value === null)
+    return (
+      <em class="null" title="the field is missing or null">
+        NULL
+      </em>
+    );
   const text = groupText(value);
   const shown = truncate(text, SHOWN_MAX);
-  return <bdi class="value" title={typeof value === "string" ? visible(value) : text}>{shown}</bdi>;
+  return (
+    <bdi class="value" title={typeof value === "string" ? visible(value) : text}>
+      {shown}
+    </bdi>
+  );
 }
 
 interface GroupNameProps {

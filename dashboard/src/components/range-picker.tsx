@@ -43,7 +43,12 @@ export function RangePicker({ range, span, onChange }: RangePickerProps) {
           <div class="range-picker">
             <div class="range-presets">
               {PRESETS.map(([choice, name]) => (
-                <button key={name} type="button" aria-pressed={formatRange(choice) === formatRange(range)} onClick={() => choose(choice)}>
+                <button
+                  key={name}
+                  type="button"
+                  aria-pressed={formatRange(choice) === formatRange(range)}
+                  onClick={() => choose(choice)}
+                >
                   {name}
                 </button>
               ))}
@@ -77,8 +82,14 @@ function CustomRange({ span, onApply }: { span: Span; onApply: (range: Range) =>
         <input type="datetime-local" step="1" required value={to} onInput={(event) => setTo(event.currentTarget.value)} />
       </label>
       <p class="hint">Times are {zoneName(zone.value)}.</p>
-      {problem && <p class="problem" role="alert">{problem}</p>}
-      <button type="submit" class="primary">Apply</button>
+      {problem && (
+        <p class="problem" role="alert">
+          {problem}
+        </p>
+      )}
+      <button type="submit" class="primary">
+        Apply
+      </button>
     </form>
   );
 }

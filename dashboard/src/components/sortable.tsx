@@ -36,7 +36,11 @@ export function sortRows<Row>(rows: readonly Row[], order: (row: Row) => number 
 }
 
 function SortMark({ direction }: { direction: "ascending" | "descending" | undefined }) {
-  return <span class="sort-mark" aria-hidden="true">{direction === "descending" ? "↓" : direction === "ascending" ? "↑" : ""}</span>;
+  return (
+    <span class="sort-mark" aria-hidden="true">
+      {direction === "descending" ? "↓" : direction === "ascending" ? "↑" : ""}
+    </span>
+  );
 }
 
 /** A table whose column heads sort it. */
@@ -49,7 +53,10 @@ export function SortableTable<Row>({ caption, columns, rows, rowKey, last, rowsS
   const shown = all ? sorted : sorted.slice(0, rowsShown);
 
   const toggle = (column: Column<Row>) =>
-    setSort((before) => ({ key: column.key, descending: before?.key === column.key ? !before.descending : column.numeric === true }));
+    setSort((before) => ({
+      key: column.key,
+      descending: before?.key === column.key ? !before.descending : column.numeric === true,
+    }));
 
   return (
     <>
@@ -81,9 +88,13 @@ export function SortableTable<Row>({ caption, columns, rows, rowKey, last, rowsS
               <tr key={rowKey(row)}>
                 {columns.map((column, index) =>
                   index === 0 ? (
-                    <th key={column.key} scope="row">{column.render(row)}</th>
+                    <th key={column.key} scope="row">
+                      {column.render(row)}
+                    </th>
                   ) : (
-                    <td key={column.key} class={column.numeric ? "number" : ""}>{column.render(row)}</td>
+                    <td key={column.key} class={column.numeric ? "number" : ""}>
+                      {column.render(row)}
+                    </td>
                   ),
                 )}
               </tr>
@@ -92,7 +103,9 @@ export function SortableTable<Row>({ caption, columns, rows, rowKey, last, rowsS
         </table>
       </div>
       {sorted.length > shown.length && (
-        <button type="button" class="more" onClick={() => setAll(true)}>Show all {sorted.length} rows</button>
+        <button type="button" class="more" onClick={() => setAll(true)}>
+          Show all {sorted.length} rows
+        </button>
       )}
     </>
   );

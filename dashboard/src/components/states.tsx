@@ -6,7 +6,9 @@ import type { ApiError } from "../api";
 export function Skeleton({ lines = 3, label = "Loading" }: { lines?: number; label?: string }) {
   return (
     <div class="skeleton" role="status" aria-label={label}>
-      {Array.from({ length: lines }, (_, index) => <span key={index} />)}
+      {Array.from({ length: lines }, (_, index) => (
+        <span key={index} />
+      ))}
     </div>
   );
 }
@@ -17,7 +19,11 @@ export function ErrorNote({ error, onRetry }: { error: ApiError; onRetry?: () =>
       <p>
         <strong>{error.status === 0 ? "No answer" : "This did not work"}.</strong> {error.message}
       </p>
-      {onRetry && <button type="button" onClick={onRetry}>Try again</button>}
+      {onRetry && (
+        <button type="button" onClick={onRetry}>
+          Try again
+        </button>
+      )}
     </div>
   );
 }

@@ -1,6 +1,6 @@
 /** The questions that Explore can ask, as native form controls. */
 
-import { useEffect, useId, useState } from "preact/hooks";
+import { useEffect, useId, useRef, useState } from "preact/hooks";
 import { api, type CounterInfo, type Definition, type Filter, type GroupValue, type Show } from "../api";
 import { Checkbox, Popover, Select } from "../components/controls";
 import { GroupValueText } from "../components/group-name";
@@ -21,34 +21,62 @@ export function ExploreControls({ definition, state, span, onChange }: ControlsP
   const { counter } = state;
   const windowMs = windowOf(state);
   const windows = usableWindows(state);
-  const slides = [...new Set([...SLIDING.map((factor) => factor * windowMs), ...(state.overMs === null ? [] : [state.overMs])])];
+  const slides = [
+    ...new Set([...SLIDING.map((factor) => factor * windowMs), ...(state.overMs === null ? [] : [state.overMs])]),
+  ];
   const tops = [...new Set([...TOPS, state.top])].sort((a, b) => a - b);
   const setFilters = (field: string, values: string[]) =>
-    onChange({ filters: [...state.filters.filter((filter) => filter.field !== field), ...values.map((value) => ({ field, value }))] });
+    onChange({
+      filters: [...state.filters.filter((filter) => filter.field !== field), ...values.map((value) => ({ field, value }))],
+    });
 
   return (
     <form class="card controls" aria-label="Question" onSubmit={(event) => event.preventDefault()}>
       <Select
-        label="Counter" value={counter.name} choices={definition.counters.map(({ name }) => [name, name])}
-        onChange={(name) => onChange(withCounter(state, definition.counters.find((choice) => choice.name === name)!))}
+        label="Counter"
+        value={counter.name}
+        choices={definition.counters.map(({ name }) => [name, name])}
+        onChange={(name) =>
+          onChange(
+            withCounter(
+              state,
+              definition.counters.find((choice) => choice.name === name)!,
+            ),
+          )
+        }
       />
-      <Select label="Measure" value={state.measure} choices={counter.measures.map((name) => [name, name])} onChange={(measure) => onChange({ measure })} />
+      <Select
+        label="Measure"
+        value={state.measure}
+        choices={counter.measures.map((name) => [name, name])}
+        onChange={(measure) => onChange({ measure })}
+      />
       <div class="field">
         <span class="label">Range</span>
         <RangePicker range={state.range} span={span} onChange={(range) => onChange({ range, windowMs: null, overMs: null })} />
       </div>
       <Select
-        label="Window" value={state.windowMs === null ? "" : formatDuration(state.windowMs)}
-        choices={[["", `automatic (${formatDuration(windowMs)})`], ...windows.map((size) => [formatDuration(size), formatDuration(size)] as const)]}
+        label="Window"
+        value={state.windowMs === null ? "" : formatDuration(state.windowMs)}
+        choices={[
+          ["", `automatic (${formatDuration(windowMs)})`],
+          ...windows.map((size) => [formatDuration(size), formatDuration(size)] as const),
+        ]}
         onChange={(text) => onChange({ windowMs: parseDuration(text), overMs: null })}
       />
       <Select
-        label="Each point covers" value={state.overMs === null ? "" : formatDuration(state.overMs)}
-        choices={[["", "its window"], ...slides.map((size) => [formatDuration(size), `the last ${formatDuration(size)} (sliding)`] as const)]}
+        label="Each point covers"
+        value={state.overMs === null ? "" : formatDuration(state.overMs)}
+        choices={[
+          ["", "its window"],
+          ...slides.map((size) => [formatDuration(size), `the last ${formatDuration(size)} (sliding)`] as const),
+        ]}
         onChange={(text) => onChange({ overMs: parseDuration(text) })}
       />
       <Select
-        label="Show" value={state.show} choices={Object.entries(SHOWS) as [Show, string][]}
+        label="Show"
+        value={state.show}
+        choices={Object.entries(SHOWS) as [Show, string][]}
         onChange={(show) => onChange({ show, ...(show === "change" && { chart: "line" as const }) })}
       />
       {counter.group_by.length > 0 && (
@@ -57,15 +85,30 @@ export function ExploreControls({ definition, state, span, onChange }: ControlsP
             <legend class="label">Keep apart</legend>
             {counter.group_by.map((field) => (
               <Checkbox
-                key={field} label={<bdi>{field}</bdi>} checked={state.by.includes(field)}
-                onChange={(on) => onChange({ by: counter.group_by.filter((name) => (name === field ? on : state.by.includes(name))) })}
+                key={field}
+                label={<bdi>{field}</bdi>}
+                checked={state.by.includes(field)}
+                onChange={(on) =>
+                  onChange({ by: counter.group_by.filter((name) => (name === field ? on : state.by.includes(name))) })
+                }
               />
             ))}
           </fieldset>
           {counter.group_by.map((field) => (
-            <GroupFilter key={`${counter.name} ${field}`} counter={counter} field={field} filters={state.filters} onChange={(values) => setFilters(field, values)} />
+            <GroupFilter
+              key={`${counter.name} ${field}`}
+              counter={counter}
+              field={field}
+              filters={state.filters}
+              onChange={(values) => setFilters(field, values)}
+            />
           ))}
-          <Select label="Groups shown" value={String(state.top)} choices={tops.map((top) => [String(top), `the ${top} largest`])} onChange={(top) => onChange({ top: Number(top) })} />
+          <Select
+            label="Groups shown"
+            value={String(state.top)}
+            choices={tops.map((top) => [String(top), `the ${top} largest`])}
+            onChange={(top) => onChange({ top: Number(top) })}
+          />
           <Checkbox label="Add up the rest as “other”" checked={state.other} onChange={(other) => onChange({ other })} />
         </>
       )}
@@ -99,7 +142,9 @@ function GroupFilter({ counter, field, filters, onChange }: GroupFilterProps) {
   const remove = (text: string) => onChange(chosen.filter((value) => value !== text));
   return (
     <div class="field">
-      <span class="label">Only <bdi>{field}</bdi></span>
+      <span class="label">
+        Only <bdi>{field}</bdi>
+      </span>
       <Popover label={`Filter ${field}: ${summary}`} summary={summary}>
         {() => <ValueChoices counter={counter} field={field} chosen={chosen} onChange={onChange} />}
       </Popover>
@@ -108,7 +153,9 @@ function GroupFilter({ counter, field, filters, onChange }: GroupFilterProps) {
           {chosen.map((text) => (
             <li key={text}>
               <GroupValueText value={filterValue(text)} />
-              <button type="button" aria-label={`Remove the filter ${text}`} onClick={() => remove(text)}>×</button>
+              <button type="button" aria-label={`Remove the filter ${text}`} onClick={() => remove(text)}>
+                ×
+              </button>
             </li>
           ))}
         </ul>
@@ -126,18 +173,24 @@ interface ValueChoicesProps {
 
 function ValueChoices({ counter, field, chosen, onChange }: ValueChoicesProps) {
   const id = useId();
+  const input = useRef<HTMLInputElement>(null);
   const [search, setSearch] = useState("");
   const [values, setValues] = useState<GroupValue[] | null>(null);
+
+  useEffect(() => input.current?.focus(), []);
 
   useEffect(() => {
     const abort = new AbortController();
     // A short pause: a word that is being typed is asked for once.
-    const timer = setTimeout(() => {
-      api.groups(counter.name, field, search, VALUES_MAX, abort.signal).then(
-        (answer) => setValues(answer.values),
-        () => !abort.signal.aborted && setValues([]),
-      );
-    }, search ? 150 : 0);
+    const timer = setTimeout(
+      () => {
+        api.groups(counter.name, field, search, VALUES_MAX, abort.signal).then(
+          (answer) => setValues(answer.values),
+          () => !abort.signal.aborted && setValues([]),
+        );
+      },
+      search ? 150 : 0,
+    );
     return () => {
       clearTimeout(timer);
       abort.abort();
@@ -146,8 +199,17 @@ function ValueChoices({ counter, field, chosen, onChange }: ValueChoicesProps) {
 
   return (
     <div class="value-choices">
-      <label for={id} class="sr-only">Search values of {field}</label>
-      <input id={id} type="search" placeholder="Search values" value={search} autoFocus onInput={(event) => setSearch(event.currentTarget.value)} />
+      <label for={id} class="sr-only">
+        Search values of {field}
+      </label>
+      <input
+        id={id}
+        type="search"
+        placeholder="Search values"
+        value={search}
+        ref={input}
+        onInput={(event) => setSearch(event.currentTarget.value)}
+      />
       <div class="value-list" role="group" aria-label={`Values of ${field}`}>
         {values === null && <p class="hint">Loading…</p>}
         {values?.length === 0 && <p class="hint">{search ? "No value holds this text." : "No values yet."}</p>}
@@ -155,7 +217,9 @@ function ValueChoices({ counter, field, chosen, onChange }: ValueChoicesProps) {
           const text = filterText(value);
           return (
             <Checkbox
-              key={JSON.stringify(value)} label={<GroupValueText value={value} />} checked={chosen.includes(text)}
+              key={JSON.stringify(value)}
+              label={<GroupValueText value={value} />}
+              checked={chosen.includes(text)}
               onChange={(on) => onChange(on ? [...chosen, text] : chosen.filter((other) => other !== text))}
             />
           );

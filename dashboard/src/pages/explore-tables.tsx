@@ -20,9 +20,11 @@ interface GroupTableProps {
 export function GroupTable({ result, query, fields, completeUntil, colorOf }: GroupTableProps) {
   const additive = isAdditive(query.measure);
   const sum = result.series.reduce((all, series) => all + (series.total ?? 0), 0);
-  const complete = ({ points }: Series) => points.filter(([start, value]) => value !== null && start + query.windowMs <= completeUntil);
+  const complete = ({ points }: Series) =>
+    points.filter(([start, value]) => value !== null && start + query.windowMs <= completeUntil);
   const latest = (series: Series) => complete(series).at(-1)?.[1] ?? null;
-  const highest = (series: Series) => series.points.reduce<number | null>((high, [, value]) => (value === null ? high : Math.max(high ?? value, value)), null);
+  const highest = (series: Series) =>
+    series.points.reduce<number | null>((high, [, value]) => (value === null ? high : Math.max(high ?? value, value)), null);
   const change = (series: Series) => compare([series], query.measure, query.windowMs, completeUntil).change;
 
   const columns: Column<Series>[] = [
@@ -37,22 +39,66 @@ export function GroupTable({ result, query, fields, completeUntil, colorOf }: Gr
         </>
       ),
     },
-    { key: "total", title: query.measure, numeric: true, order: (series) => series.total, render: (series) => formatNumber(series.total) },
+    {
+      key: "total",
+      title: query.measure,
+      numeric: true,
+      order: (series) => series.total,
+      render: (series) => formatNumber(series.total),
+    },
   ];
   if (additive && sum !== 0) {
-    columns.push({ key: "share", title: "share", numeric: true, order: (series) => series.total, render: (series) => formatPercent((series.total ?? 0) / sum) });
+    columns.push({
+      key: "share",
+      title: "share",
+      numeric: true,
+      order: (series) => series.total,
+      render: (series) => formatPercent((series.total ?? 0) / sum),
+    });
   }
   if (query.compare) {
     columns.push(
-      { key: "previous", title: "before", numeric: true, order: (series) => series.previous_total ?? null, render: (series) => formatNumber(series.previous_total) },
-      { key: "change", title: "change", numeric: true, order: change, render: (series) => <ChangeMark change={change(series)} previous={formatNumber(series.previous_total)} /> },
+      {
+        key: "previous",
+        title: "before",
+        numeric: true,
+        order: (series) => series.previous_total ?? null,
+        render: (series) => formatNumber(series.previous_total),
+      },
+      {
+        key: "change",
+        title: "change",
+        numeric: true,
+        order: change,
+        render: (series) => <ChangeMark change={change(series)} previous={formatNumber(series.previous_total)} />,
+      },
     );
   }
   columns.push(
-    { key: "latest", title: "last full window", numeric: true, order: latest, render: (series) => formatValue(latest(series), query.show) },
-    { key: "highest", title: "highest window", numeric: true, order: highest, render: (series) => formatValue(highest(series), query.show) },
+    {
+      key: "latest",
+      title: "last full window",
+      numeric: true,
+      order: latest,
+      render: (series) => formatValue(latest(series), query.show),
+    },
+    {
+      key: "highest",
+      title: "highest window",
+      numeric: true,
+      order: highest,
+      render: (series) => formatValue(highest(series), query.show),
+    },
   );
-  return <SortableTable caption="Numbers by group" columns={columns} rows={result.series} rowKey={groupKey} last={(series) => series.other === true} />;
+  return (
+    <SortableTable
+      caption="Numbers by group"
+      columns={columns}
+      rows={result.series}
+      rowKey={groupKey}
+      last={(series) => series.other === true}
+    />
+  );
 }
 
 interface WindowTableProps {
@@ -89,5 +135,13 @@ export function WindowTable({ model, result, fields }: WindowTableProps) {
       render: ({ index }) => formatValue(model.series[at]?.values[index], model.show),
     })),
   ];
-  return <SortableTable caption="Numbers by window" columns={columns} rows={rows} rowKey={({ start }) => String(start)} rowsShown={60} />;
+  return (
+    <SortableTable
+      caption="Numbers by window"
+      columns={columns}
+      rows={rows}
+      rowKey={({ start }) => String(start)}
+      rowsShown={60}
+    />
+  );
 }

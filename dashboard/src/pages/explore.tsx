@@ -17,6 +17,7 @@ import { feed, useQuery, useWindowEnd } from "../live-query";
 import { navigate, place } from "../location";
 import { dark, zone } from "../preferences";
 import { groupKey } from "../series";
+import { visible } from "../text";
 import { formatDuration } from "../time";
 import { ExploreControls } from "./explore-controls";
 import { GroupTable, WindowTable } from "./explore-tables";
@@ -47,7 +48,8 @@ export function Explore({ definition }: { definition: Definition }) {
 
   const saveImage = () => {
     if (!canvas.current || !chart) return;
-    const subtitle = `${definition.name} · ${formatWindow(query.from, query.to - query.from, zone.value)} ${zoneName(zone.value)}`;
+    const open = query.to > completeUntil ? ", the last window still filling" : "";
+    const subtitle = `${visible(definition.name)} · ${formatWindow(query.from, query.to - query.from, zone.value)} ${zoneName(zone.value)}${open}`;
     const text = { title, subtitle, legend: chart.model.series };
     downloadImage(composeImage(canvas.current, text, chartColors(dark.value)), `${fileName}.png`);
   };
@@ -58,7 +60,9 @@ export function Explore({ definition }: { definition: Definition }) {
         <h1>Explore</h1>
       </div>
       <div class="explore">
-        {wide ? controls : (
+        {wide ? (
+          controls
+        ) : (
           <details class="question">
             <summary class="card">Change the question</summary>
             {controls}
@@ -70,7 +74,10 @@ export function Explore({ definition }: { definition: Definition }) {
               <h2>{title}</h2>
               <p class="card-note">{rangeName(state.range)}</p>
               <Segmented
-                label="Chart" hideLabel value={state.chart} onChange={(kind) => change({ chart: kind })}
+                label="Chart"
+                hideLabel
+                value={state.chart}
+                onChange={(kind) => change({ chart: kind })}
                 choices={Object.entries(CHART_KINDS) as [ExploreState["chart"], string][]}
               />
             </header>
@@ -79,8 +86,8 @@ export function Explore({ definition }: { definition: Definition }) {
             {result && result.series.length === 0 && (
               <Empty title="Nothing in this range">
                 <p>
-                  {state.filters.length > 0 ? "No event matched these filters. " : ""}Events are counted by the time they say they
-                  happened; a longer range may hold them.
+                  {state.filters.length > 0 ? "No event matched these filters. " : ""}Events are counted by the time they say
+                  they happened; a longer range may hold them.
                 </p>
               </Empty>
             )}
@@ -88,7 +95,9 @@ export function Explore({ definition }: { definition: Definition }) {
               <>
                 <div class="explore-chart">
                   <Chart
-                    model={chart.model} title={title} onCanvas={(element) => (canvas.current = element)}
+                    model={chart.model}
+                    title={title}
+                    onCanvas={(element) => (canvas.current = element)}
                     onZoom={({ from, to }) => change({ range: { from: Math.floor(from), to: Math.ceil(to) } })}
                   />
                 </div>
@@ -99,8 +108,18 @@ export function Explore({ definition }: { definition: Definition }) {
                       <GroupName group={series.group} fields={state.by} other={series.other} />
                     </li>
                   ))}
-                  {query.compare && <li class="legend-note"><i class="swatch-dotted" />the period before</li>}
-                  {query.to > completeUntil && <li class="legend-note"><i class="swatch-open" />still filling</li>}
+                  {query.compare && (
+                    <li class="legend-note">
+                      <i class="swatch-dotted" />
+                      the period before
+                    </li>
+                  )}
+                  {query.to > completeUntil && (
+                    <li class="legend-note">
+                      <i class="swatch-open" />
+                      still filling
+                    </li>
+                  )}
                 </ul>
               </>
             )}
@@ -108,21 +127,45 @@ export function Explore({ definition }: { definition: Definition }) {
           <section class="card" aria-label="Table">
             <header class="card-head">
               <h2>Numbers</h2>
-              {result && <p class="card-note">{groupCount(result.groups, result.series.filter((series) => !series.other).length)}</p>}
+              {result && (
+                <p class="card-note">{groupCount(result.groups, result.series.filter((series) => !series.other).length)}</p>
+              )}
               <Segmented
-                label="Table" hideLabel value={state.table} onChange={(table) => change({ table })}
-                choices={[["groups", "Groups"], ["windows", "Windows"]]}
+                label="Table"
+                hideLabel
+                value={state.table}
+                onChange={(table) => change({ table })}
+                choices={[
+                  ["groups", "Groups"],
+                  ["windows", "Windows"],
+                ]}
               />
-              <a class="button" href={queryUrl(query, "csv")} download={`${fileName}.csv`}>CSV</a>
-              <button type="button" onClick={saveImage} disabled={!chart || result?.series.length === 0}>PNG</button>
+              <a class="button" href={queryUrl(query, "csv")} download={`${fileName}.csv`}>
+                CSV
+              </a>
+              <button type="button" onClick={saveImage} disabled={!chart || result?.series.length === 0}>
+                PNG
+              </button>
             </header>
             {!result && !error && <Skeleton lines={6} label="Loading the table" />}
-            {result && chart && state.table === "groups" && <GroupTable result={result} query={query} fields={state.by} completeUntil={completeUntil} colorOf={chart.colorOf} />}
-            {result && chart && state.table === "windows" && <WindowTable model={chart.model} result={result} fields={state.by} />}
+            {result && chart && state.table === "groups" && (
+              <GroupTable
+                result={result}
+                query={query}
+                fields={state.by}
+                completeUntil={completeUntil}
+                colorOf={chart.colorOf}
+              />
+            )}
+            {result && chart && state.table === "windows" && (
+              <WindowTable model={chart.model} result={result} fields={state.by} />
+            )}
           </section>
         </div>
       </div>
-      <p class="sr-only" role="status">{result ? `${title}: ${formatNumber(result.groups)} groups` : feed.status.value}</p>
+      <p class="sr-only" role="status">
+        {result ? `${title}: ${formatNumber(result.groups)} groups` : feed.status.value}
+      </p>
     </>
   );
 }

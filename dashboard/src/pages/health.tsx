@@ -59,7 +59,11 @@ export function Health({ definition }: { definition: Definition }) {
     <>
       <div class="page-head">
         <h1>Health</h1>
-        {health && <p class="card-note">Tallystream {health.version}, up {formatElapsed(health.now - health.started)}</p>}
+        {health && (
+          <p class="card-note">
+            Tallystream {health.version}, up {formatElapsed(health.now - health.started)}
+          </p>
+        )}
       </div>
       {error && <ErrorNote error={error} onRetry={reload} />}
       {!health && !error && <Skeleton lines={10} label="Loading health" />}
@@ -94,7 +98,9 @@ function LedgerEquation({ ledger }: { ledger: Ledger }) {
         </div>
         {OUTCOMES.map((outcome, index) => (
           <div class={ledger[outcome] === 0 ? "term zero" : "term"} key={outcome}>
-            <span class="operator" aria-hidden="true">{index === 0 ? "=" : "+"}</span>
+            <span class="operator" aria-hidden="true">
+              {index === 0 ? "=" : "+"}
+            </span>
             <dt>{outcome === "rejected" ? <a href="/rejected">rejected</a> : outcome}</dt>
             <dd class="figure">{formatNumber(ledger[outcome])}</dd>
             <dd class="hint">{MEANING[outcome]}</dd>
@@ -113,12 +119,32 @@ function Throughput({ health }: { health: HealthAnswer }) {
     const starts = windowStarts(span, MINUTE);
     const colors = chartColors(isDark);
     const shades: Record<Outcome, string> = {
-      counted: colors.groups[0]!, unmatched: colors.rest, late: colors.groups[5]!, rejected: colors.groups[3]!, duplicate: colors.groups[4]!,
+      counted: colors.groups[0]!,
+      unmatched: colors.rest,
+      late: colors.groups[5]!,
+      rejected: colors.groups[3]!,
+      duplicate: colors.groups[4]!,
     };
-    const column = (index: number) => align(health.throughput.map((row) => [row[0], row[index + 2] ?? 0]), starts, 0);
-    const series = OUTCOMES.map((outcome, index) => ({ key: outcome, label: outcome, color: shades[outcome], values: column(index) }));
+    const column = (index: number) =>
+      align(
+        health.throughput.map((row) => [row[0], row[index + 2] ?? 0]),
+        starts,
+        0,
+      );
+    const series = OUTCOMES.map((outcome, index) => ({
+      key: outcome,
+      label: outcome,
+      color: shades[outcome],
+      values: column(index),
+    }));
     return {
-      ...span, kind: "bars", show: "value", windowMs: MINUTE, starts, completeUntil: to - MINUTE, fromZero: true,
+      ...span,
+      kind: "bars",
+      show: "value",
+      windowMs: MINUTE,
+      starts,
+      completeUntil: to - MINUTE,
+      fromZero: true,
       series: series.filter(({ key, values }) => key === "counted" || values.some((value) => value)),
     };
   }, [health, isDark]);
@@ -128,14 +154,25 @@ function Throughput({ health }: { health: HealthAnswer }) {
     <section class="card wide" aria-label="Throughput">
       <header class="card-head">
         <h2>Throughput</h2>
-        <p class="card-note">events a minute, by arrival · last full minute {formatNumber(lastFull)}, {formatNumber(Math.round(lastFull / 6) / 10)}/s</p>
+        <p class="card-note">
+          events a minute, by arrival · last full minute {formatNumber(lastFull)}, {formatNumber(Math.round(lastFull / 6) / 10)}
+          /s
+        </p>
       </header>
-      <div class="throughput-chart"><Chart model={model} title="Events per minute by outcome" /></div>
+      <div class="throughput-chart">
+        <Chart model={model} title="Events per minute by outcome" />
+      </div>
       <ul class="legend" aria-label="Legend">
         {model.series.map(({ key, label, color }) => (
-          <li key={key}><i class="swatch" style={{ background: color }} />{label}</li>
+          <li key={key}>
+            <i class="swatch" style={{ background: color }} />
+            {label}
+          </li>
         ))}
-        <li class="legend-note"><i class="swatch-open" />still filling</li>
+        <li class="legend-note">
+          <i class="swatch-open" />
+          still filling
+        </li>
       </ul>
     </section>
   );
@@ -150,17 +187,28 @@ function Shards({ health }: { health: HealthAnswer }) {
         <h2>Counting</h2>
         <p class="card-note">{backlog === 0 ? "nothing waiting" : `${formatNumber(backlog)} waiting`}</p>
       </header>
-      <Meter label={`Backlog: ${formatPercent(fill)} of ${formatNumber(health.backlog_events_max)}, from where on producers are asked to wait`} value={fill} />
+      <Meter
+        label={`Backlog: ${formatPercent(fill)} of ${formatNumber(health.backlog_events_max)}, from where on producers are asked to wait`}
+        value={fill}
+      />
       <div class="table-scroll">
         <table class="data">
           <caption class="sr-only">Lag by shard</caption>
           <thead>
             <tr>
               <th scope="col">shard</th>
-              <th scope="col" class="number">stored</th>
-              <th scope="col" class="number">counted</th>
-              <th scope="col" class="number">waiting</th>
-              <th scope="col" class="number">behind</th>
+              <th scope="col" class="number">
+                stored
+              </th>
+              <th scope="col" class="number">
+                counted
+              </th>
+              <th scope="col" class="number">
+                waiting
+              </th>
+              <th scope="col" class="number">
+                behind
+              </th>
             </tr>
           </thead>
           <tbody>
@@ -183,8 +231,17 @@ function Shards({ health }: { health: HealthAnswer }) {
 function Meter({ label, value }: { label: string; value: number }) {
   const percent = Math.min(100, 100 * value);
   return (
-    <div class="meter" role="meter" aria-label={label} aria-valuemin={0} aria-valuemax={100} aria-valuenow={Math.round(percent)}>
-      <div><i class={value > 0.8 ? "full" : ""} style={{ width: `${percent}%` }} /></div>
+    <div
+      class="meter"
+      role="meter"
+      aria-label={label}
+      aria-valuemin={0}
+      aria-valuemax={100}
+      aria-valuenow={Math.round(percent)}
+    >
+      <div>
+        <i class={value > 0.8 ? "full" : ""} style={{ width: `${percent}%` }} />
+      </div>
       <p class="hint">{label}</p>
     </div>
   );
@@ -196,13 +253,27 @@ function Disk({ health: { disk } }: { health: HealthAnswer }) {
     <section class="card" aria-label="Disk">
       <header class="card-head">
         <h2>Disk</h2>
-        <p class="card-note">{formatBytes(used)} used, {formatBytes(disk.free_bytes)} free</p>
+        <p class="card-note">
+          {formatBytes(used)} used, {formatBytes(disk.free_bytes)} free
+        </p>
       </header>
-      <Meter label={`${formatPercent(used / Math.max(1, used + disk.free_bytes))} of what this disk could give`} value={used / Math.max(1, used + disk.free_bytes)} />
+      <Meter
+        label={`${formatPercent(used / Math.max(1, used + disk.free_bytes))} of what this disk could give`}
+        value={used / Math.max(1, used + disk.free_bytes)}
+      />
       <dl class="facts">
-        <div><dt>stream.db, events as they came</dt><dd>{formatBytes(disk.stream_bytes)}</dd></div>
-        <div><dt>counters.db, counts and rejected events</dt><dd>{formatBytes(disk.counters_bytes)}</dd></div>
-        <div><dt>free</dt><dd>{formatBytes(disk.free_bytes)}</dd></div>
+        <div>
+          <dt>stream.db, events as they came</dt>
+          <dd>{formatBytes(disk.stream_bytes)}</dd>
+        </div>
+        <div>
+          <dt>counters.db, counts and rejected events</dt>
+          <dd>{formatBytes(disk.counters_bytes)}</dd>
+        </div>
+        <div>
+          <dt>free</dt>
+          <dd>{formatBytes(disk.free_bytes)}</dd>
+        </div>
       </dl>
     </section>
   );
@@ -213,14 +284,18 @@ function Generations({ definition }: { definition: Definition }) {
     <section class="card wide" aria-label="Counters">
       <header class="card-head">
         <h2>Counters</h2>
-        <p class="card-note">A counter whose meaning changes begins a new generation; old counts stay apart. Times are {zoneName(zone.value)}.</p>
+        <p class="card-note">
+          A counter whose meaning changes begins a new generation; old counts stay apart. Times are {zoneName(zone.value)}.
+        </p>
       </header>
       <div class="table-scroll" role="region" aria-label="Counters of the definition" tabIndex={0}>
         <table class="data">
           <thead>
             <tr>
               <th scope="col">counter</th>
-              <th scope="col" class="number">generation</th>
+              <th scope="col" class="number">
+                generation
+              </th>
               <th scope="col">since</th>
               <th scope="col">group by</th>
               <th scope="col">where</th>
@@ -232,7 +307,11 @@ function Generations({ definition }: { definition: Definition }) {
           <tbody>
             {definition.counters.map((counter) => (
               <tr key={counter.name}>
-                <th scope="row"><a href={`/explore?${new URLSearchParams({ counter: counter.name })}`}><bdi>{counter.name}</bdi></a></th>
+                <th scope="row">
+                  <a href={`/explore?${new URLSearchParams({ counter: counter.name })}`}>
+                    <bdi>{counter.name}</bdi>
+                  </a>
+                </th>
                 <td class="number">{counter.generation}</td>
                 <td>{formatDateTime(counter.since, zone.value)}</td>
                 <td class="wrap">{counter.group_by.join(", ") || "–"}</td>

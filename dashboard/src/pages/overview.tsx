@@ -17,7 +17,7 @@ import { feed, useQuery, useWindowEnd } from "../live-query";
 import { navigate, place } from "../location";
 import { addPoints, align, compare, type Comparison, groupKey, isAdditive } from "../series";
 import type { GroupValue } from "../text";
-import { formatDuration, formatRange, parseRange, type Range, spanOf, windowFor, windowStarts } from "../time";
+import { formatDuration, formatRange, parseRange, type Range, type Span, spanOf, windowFor, windowStarts } from "../time";
 import { FirstRun } from "./first-run";
 
 const TOP = 8;
@@ -27,7 +27,7 @@ export function Overview({ definition }: { definition: Definition }) {
   const range = parseRange(place.value.params.get("range")) ?? DEFAULT_RANGE;
   if (feed.ledger.value?.received === 0) return <FirstRun definition={definition} />;
 
-  const finest = Math.min(...definition.counters.flatMap((counter) => windowFor(range, storedWindows(counter))));
+  const finest = Math.min(...definition.counters.map((counter) => windowFor(range, storedWindows(counter))));
   const choose = (chosen: Range) => {
     const params = new URLSearchParams();
     if (formatRange(chosen) !== formatRange(DEFAULT_RANGE)) params.set("range", formatRange(chosen));
@@ -80,25 +80,39 @@ function CounterCard({ definition, counter, range }: CardProps) {
   const totals = isAdditive(measure) ? result : whole.result;
   const headline = totals && compare(totals.series, measure, windowMs, completeUntil);
 
-  const explore = (changes: Partial<ExploreState> = {}) => {
+  const question = (changes: Partial<ExploreState> = {}) => {
     const state = readState(new URLSearchParams({ counter: counter.name }), definition);
-    return `/explore?${writeState({ ...state, range, measure, ...changes })}`;
+    return writeState({ ...state, range, measure, ...changes });
   };
+  const zoom = ({ from, to }: Span) => navigate("/explore", question({ range: { from: Math.floor(from), to: Math.ceil(to) } }));
   const title = `${counter.name}: ${measure} per ${formatDuration(windowMs)}`;
 
   return (
     <section class="card counter" aria-label={counter.name}>
       <header class="card-head">
         <h2>
-          <a href={explore()}><bdi>{counter.name}</bdi></a>
+          <a href={`/explore?${question()}`}>
+            <bdi>{counter.name}</bdi>
+          </a>
         </h2>
         <p class="card-note">
           {counter.group_by.length > 0 && <>by {counter.group_by.join(", ")} · </>}
           {formatDuration(windowMs)} windows
-          {counter.where !== null && <> · where <code>{counter.where}</code></>}
+          {counter.where !== null && (
+            <>
+              {" "}
+              · where <code>{counter.where}</code>
+            </>
+          )}
         </p>
         {counter.measures.length > 1 && (
-          <Select label={`Measure of ${counter.name}`} hideLabel value={measure} onChange={setMeasure} choices={counter.measures.map((name) => [name, name])} />
+          <Select
+            label={`Measure of ${counter.name}`}
+            hideLabel
+            value={measure}
+            onChange={setMeasure}
+            choices={counter.measures.map((name) => [name, name])}
+          />
         )}
       </header>
       {error && !result && <ErrorNote error={error} onRetry={reload} />}
@@ -108,7 +122,7 @@ function CounterCard({ definition, counter, range }: CardProps) {
           <Headline comparison={headline} totals={totals} query={query} completeUntil={completeUntil} />
           <div class="card-chart">
             {result.series.length > 0 ? (
-              <Chart model={chart.model} title={title} onZoom={({ from, to }) => navigate("/explore", new URLSearchParams(explore({ range: { from: Math.floor(from), to: Math.ceil(to) } }).split("?")[1]))} />
+              <Chart model={chart.model} title={title} onZoom={zoom} />
             ) : (
               <Empty title="Nothing in this range">
                 <p>Events are counted by the time they say they happened. Older ones show in a longer range.</p>
@@ -117,8 +131,13 @@ function CounterCard({ definition, counter, range }: CardProps) {
           </div>
           {counter.group_by.length > 0 && result.series.length > 0 && (
             <TopGroups
-              result={result} query={query} counter={counter} completeUntil={completeUntil} total={headline.total}
-              colorOf={chart.colorOf} explore={(filters) => explore({ filters })}
+              result={result}
+              query={query}
+              counter={counter}
+              completeUntil={completeUntil}
+              total={headline.total}
+              colorOf={chart.colorOf}
+              explore={(filters) => `/explore?${question({ filters })}`}
             />
           )}
         </div>
@@ -146,8 +165,12 @@ function Headline({ comparison, totals, query, completeUntil }: HeadlineProps) {
     <dl class="headline">
       <div>
         <dt>{query.measure}</dt>
-        <dd class="figure" title={formatNumber(comparison.total)}>{formatNumber(comparison.total)}</dd>
-        <dd><ChangeMark change={comparison.change} previous={formatNumber(comparison.previous)} /></dd>
+        <dd class="figure" title={formatNumber(comparison.total)}>
+          {formatNumber(comparison.total)}
+        </dd>
+        <dd>
+          <ChangeMark change={comparison.change} previous={formatNumber(comparison.previous)} />
+        </dd>
       </div>
       <div>
         <dt>last full {formatDuration(query.windowMs)}</dt>
@@ -155,7 +178,9 @@ function Headline({ comparison, totals, query, completeUntil }: HeadlineProps) {
       </div>
       <div class="headline-spark">
         <dt class="sr-only">Shape of the period, over the period before</dt>
-        <dd><Sparkline values={values} previous={previous} complete={complete} /></dd>
+        <dd>
+          <Sparkline values={values} previous={previous} complete={complete} />
+        </dd>
       </div>
     </dl>
   );
@@ -186,9 +211,17 @@ function TopGroups({ result, query, counter, completeUntil, total, colorOf, expl
         <thead>
           <tr>
             <th scope="col">{counter.group_by.join(" · ")}</th>
-            <th scope="col" class="number">{query.measure}</th>
-            {additive && <th scope="col" class="number">share</th>}
-            <th scope="col" class="number">change</th>
+            <th scope="col" class="number">
+              {query.measure}
+            </th>
+            {additive && (
+              <th scope="col" class="number">
+                share
+              </th>
+            )}
+            <th scope="col" class="number">
+              change
+            </th>
           </tr>
         </thead>
         <tbody>
@@ -201,17 +234,31 @@ function TopGroups({ result, query, counter, completeUntil, total, colorOf, expl
                 <th scope="row">
                   <i class="swatch" style={{ background: colorOf(groupKey(series)) }} />
                   {series.other ? name : <a href={explore(filters)}>{name}</a>}
-                  <i class="share-bar" style={{ width: `${largest > 0 ? (100 * Math.abs(value ?? 0)) / largest : 0}%`, background: colorOf(groupKey(series)) }} />
+                  <i
+                    class="share-bar"
+                    style={{
+                      width: `${largest > 0 ? (100 * Math.abs(value ?? 0)) / largest : 0}%`,
+                      background: colorOf(groupKey(series)),
+                    }}
+                  />
                 </th>
-                <td class="number" title={formatNumber(value)}>{formatCompact(value)}</td>
+                <td class="number" title={formatNumber(value)}>
+                  {formatCompact(value)}
+                </td>
                 {additive && <td class="number">{formatPercent(total ? (value ?? 0) / total : null)}</td>}
-                <td class="number"><ChangeMark change={change} previous={formatNumber(previous)} /></td>
+                <td class="number">
+                  <ChangeMark change={change} previous={formatNumber(previous)} />
+                </td>
               </tr>
             );
           })}
         </tbody>
       </table>
-      {result.groups > TOP && <p class="hint">{TOP} of {formatNumber(result.groups)} groups; the rest is “other”.</p>}
+      {result.groups > TOP && (
+        <p class="hint">
+          {TOP} of {formatNumber(result.groups)} groups; the rest is “other”.
+        </p>
+      )}
     </div>
   );
 }

@@ -56,8 +56,12 @@ export function Rejected() {
         <h1>Rejected events</h1>
         {page && page.total > 0 && (
           <div class="actions">
-            <a class="button" href={rejectedExportUrl("ndjson", reason)} download="rejected.ndjson">Download with reasons</a>
-            <a class="button" href={rejectedExportUrl("raw", reason)} download="rejected.txt">Download bytes alone</a>
+            <a class="button" href={rejectedExportUrl("ndjson", reason)} download="rejected.ndjson">
+              Download with reasons
+            </a>
+            <a class="button" href={rejectedExportUrl("raw", reason)} download="rejected.txt">
+              Download bytes alone
+            </a>
           </div>
         )}
       </div>
@@ -65,7 +69,10 @@ export function Rejected() {
       {!page && !error && <Skeleton lines={8} label="Loading rejected events" />}
       {page && Object.keys(page.reasons).length === 0 && (
         <Empty title="No event was rejected">
-          <p>What cannot be counted is kept here with its bytes and the reason, for 30 days at most, so nothing a producer sends is lost.</p>
+          <p>
+            What cannot be counted is kept here with its bytes and the reason, for 30 days at most, so nothing a producer sends
+            is lost.
+          </p>
         </Empty>
       )}
       {page && Object.keys(page.reasons).length > 0 && (
@@ -76,12 +83,24 @@ export function Rejected() {
           </div>
           <section class="rejected-list" aria-label="Rejected events">
             <ol>
-              {page.events.map((event) => <RejectedItem key={event.id} event={event} />)}
+              {page.events.map((event) => (
+                <RejectedItem key={event.id} event={event} />
+              ))}
             </ol>
-            {page.events.length === 0 && <Empty title="None here">{reason && <p>No event is rejected for {visible(reason)} any more.</p>}</Empty>}
+            {page.events.length === 0 && (
+              <Empty title="None here">{reason && <p>No event is rejected for {visible(reason)} any more.</p>}</Empty>
+            )}
             <nav class="pager" aria-label="More rejected events">
-              {before !== null && <a class="button" href={address(reason)}>Newest</a>}
-              {page.next !== null && <a class="button" href={address(reason, page.next)}>Older</a>}
+              {before !== null && (
+                <a class="button" href={address(reason)}>
+                  Newest
+                </a>
+              )}
+              {page.next !== null && (
+                <a class="button" href={address(reason, page.next)}>
+                  Older
+                </a>
+              )}
             </nav>
           </section>
         </div>
@@ -125,9 +144,13 @@ function RejectedItem({ event }: { event: RejectedEvent }) {
         </span>
       </header>
       <p>{visible(event.message)}</p>
-      <pre class="bytes" dir="ltr" tabIndex={0} aria-label="The bytes of the event">{shown}</pre>
+      <pre class="bytes" dir="ltr" tabIndex={0} aria-label="The bytes of the event">
+        {shown}
+      </pre>
       {text.length > PREVIEW_MAX && (
-        <button type="button" class="more" onClick={() => setWhole(!whole)}>{whole ? "Show less" : "Show more"}</button>
+        <button type="button" class="more" onClick={() => setWhole(!whole)}>
+          {whole ? "Show less" : "Show more"}
+        </button>
       )}
     </li>
   );
@@ -140,6 +163,7 @@ function Mend({ reason, onRetried }: { reason: string | null; onRetried: () => v
   const [outcome, setOutcome] = useState<Retried | null>(null);
   const [error, setError] = useState<ApiError | null>(null);
   const token = useRef<HTMLInputElement>(null);
+  useEffect(() => token.current?.focus(), [asking]);
 
   const retry = async (event?: Event) => {
     event?.preventDefault();
@@ -164,24 +188,35 @@ function Mend({ reason, onRetried }: { reason: string | null; onRetried: () => v
       <h2>Count them after all</h2>
       <p>
         Mend the cause first: the producer, or the definition (a time under another name, say), then restart. A retry judges{" "}
-        {reason === null ? "every rejected event" : <>each event rejected as <code>{visible(reason)}</code></>} again under the present
-        definition; what is then valid is counted, once.
+        {reason === null ? (
+          "every rejected event"
+        ) : (
+          <>
+            each event rejected as <code>{visible(reason)}</code>
+          </>
+        )}{" "}
+        again under the present definition; what is then valid is counted, once.
       </p>
-      <pre><code>{`tally rejected retry${reason === null ? "" : ` --reason ${visible(reason)}`}`}</code></pre>
+      <pre>
+        <code>{`tally rejected retry${reason === null ? "" : ` --reason ${visible(reason)}`}`}</code>
+      </pre>
       <form onSubmit={(event) => void retry(event)}>
         {asking && (
           <label>
             Write token
-            <input type="password" ref={token} required autoComplete="off" autoFocus />
+            <input type="password" ref={token} required autoComplete="off" />
           </label>
         )}
-        <button type="submit" class="primary" disabled={busy}>{busy ? "Judging again…" : "Retry now"}</button>
+        <button type="submit" class="primary" disabled={busy}>
+          {busy ? "Judging again…" : "Retry now"}
+        </button>
       </form>
       <div role="status">
         {outcome && (
           <p class="outcome">
-            {formatNumber(outcome.retried)} judged again: {formatNumber(outcome.counted)} counted, {formatNumber(outcome.unmatched)} unmatched,{" "}
-            {formatNumber(outcome.late)} late, {formatNumber(outcome.duplicate)} duplicate, {formatNumber(outcome.rejected)} still rejected.
+            {formatNumber(outcome.retried)} judged again: {formatNumber(outcome.counted)} counted,{" "}
+            {formatNumber(outcome.unmatched)} unmatched, {formatNumber(outcome.late)} late, {formatNumber(outcome.duplicate)}{" "}
+            duplicate, {formatNumber(outcome.rejected)} still rejected.
           </p>
         )}
       </div>

@@ -3,6 +3,10 @@ import { api, ApiError } from "../api";
 import { ErrorNote } from "../components/states";
 import { session } from "../preferences";
 
+function focusOnce(input: HTMLInputElement | null): void {
+  input?.focus();
+}
+
 /** Asks for the read token and exchanges it for a session cookie, which scripts cannot read. */
 export function SignIn({ onSignedIn }: { onSignedIn: () => void }) {
   const [token, setToken] = useState("");
@@ -25,12 +29,23 @@ export function SignIn({ onSignedIn }: { onSignedIn: () => void }) {
   return (
     <form class="card sign-in" onSubmit={(event) => void submit(event)}>
       <h1>Sign in</h1>
-      <p>Reading these numbers needs the read token that the server was started with (<code>TALLY_READ_TOKEN</code>).</p>
+      <p>
+        Reading these numbers needs the read token that the server was started with (<code>TALLY_READ_TOKEN</code>).
+      </p>
       <label>
         Read token
-        <input type="password" required autoComplete="current-password" autoFocus value={token} onInput={(event) => setToken(event.currentTarget.value)} />
+        <input
+          type="password"
+          required
+          autoComplete="current-password"
+          ref={focusOnce}
+          value={token}
+          onInput={(event) => setToken(event.currentTarget.value)}
+        />
       </label>
-      <button type="submit" class="primary" disabled={busy}>Sign in</button>
+      <button type="submit" class="primary" disabled={busy}>
+        Sign in
+      </button>
       {error && <ErrorNote error={error} />}
     </form>
   );
