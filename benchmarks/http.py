@@ -41,7 +41,7 @@ def batches(server: TallyServer) -> Row:
     for _ in range(RUNS):
         before = counted(server)
         started_s = time.perf_counter()
-        sending_s, _ = load(server, 4, 800, 500)
+        sending_s, _ = load(server, 16, 800, 500)
         all_sent_s = time.perf_counter()
         wait_until(lambda: counted(server) == before + 400_000, "all events to be counted")  # noqa: B023
         # From the first request on: the generator's start-up is not the server's work, what is counted after it is.

@@ -330,6 +330,21 @@ def test_a_full_disk_stores_nothing_of_a_commit_and_later_all(make_plane: MakePl
     assert len(plane.values()) == 501
 
 
+def test_a_sync_makes_one_commit_durable_and_the_next_ones_cheap_again(make_plane: MakePlane) -> None:
+    plane = make_plane()
+    plane.count({"event": "a"})
+    statements: list[str] = []
+    plane.store._writer.set_trace_callback(statements.append)
+    plane.store.sync()
+    plane.store._writer.set_trace_callback(None)
+    synchronous, commit, back = (
+        statements.index(f) for f in ("PRAGMA synchronous = FULL", "COMMIT", "PRAGMA synchronous = NORMAL")
+    )
+    assert synchronous < commit < back
+    assert plane.store._writer.execute("PRAGMA synchronous").fetchone() == (1,)
+    assert plane.values() == {("a",): {NOW_MS: 1}}
+
+
 def test_lines_gone_from_the_stream_are_an_error_not_a_gap(make_plane: MakePlane) -> None:
     plane = make_plane(definition('retention = "1m"'))
     plane.send({"event": "a"})

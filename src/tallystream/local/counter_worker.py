@@ -50,7 +50,9 @@ def run(stream: SQLiteStream, store: SQLiteCounterStore, definition: Definition,
             if time.monotonic() >= prune_at_s:
                 prune_at_s = time.monotonic() + PRUNE_S
                 store.expire(definition, now_ms())
-                stream.prune(now_ms(), store.positions())
+                positions = store.positions()
+                store.sync()  # what is pruned can no longer be counted again
+                stream.prune(now_ms(), positions)
         except StorageError as error:
             _log.warning("counting waits, nothing that was accepted is lost: %s", error)
             stop.wait(RETRY_S)

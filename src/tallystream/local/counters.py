@@ -44,7 +44,8 @@ class SQLiteCounterStore:
 
     def __init__(self, path: Path, *, read_only: bool = False) -> None:
         self.path = path
-        self._writer = connect(path, read_only=read_only)
+        # What a loss of power takes is counted again from the stream, whose commits are durable; see `sync`.
+        self._writer = connect(path, read_only=read_only, is_durable=False)
         if not read_only:
             ensure_schema(self._writer, path, "counters.sql", version=1)
         self._reader = connect(path, read_only=True)
@@ -170,6 +171,17 @@ class SQLiteCounterStore:
             self._writer.executemany("INSERT INTO retried VALUES (?, ?, ?)", [(*row, now_ms) for row in rows])
             for tally in tallies:
                 self._apply(tally, now_ms)
+
+    def sync(self) -> None:
+        """Return when all commits up to now have reached the disk: before anything is pruned that they were counted from."""
+        with self._writer_lock, storage_errors(self.path):
+            # A durable commit takes with it what stands before it in the write-ahead log.
+            self._writer.execute("PRAGMA synchronous = FULL")
+            try:
+                with transaction(self._writer, self.path):
+                    self._writer.execute("UPDATE version SET version = version")
+            finally:
+                self._writer.execute("PRAGMA synchronous = NORMAL")
 
     def _apply(self, tally: Tally, now_ms: int) -> None:
         """Add cells, ledger, seen ids and changes, as one new version."""

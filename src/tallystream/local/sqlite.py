@@ -12,11 +12,18 @@ from tallystream.core.errors import StorageError
 _BUSY_TIMEOUT_S = 30
 
 
-def connect(path: Path, *, read_only: bool = False) -> sqlite3.Connection:
+def connect(path: Path, *, read_only: bool = False, is_durable: bool = True) -> sqlite3.Connection:
     """
     Open a database, in autocommit mode: transactions are begun by `transaction`.
 
-    A commit has reached the disk when it returns (WAL, synchronous=FULL). Raises StorageError.
+    Args:
+        path: of the file; made if need be, unless read_only.
+        read_only: opens a file that is there, and writes nothing.
+        is_durable: a commit has reached the disk when it returns (WAL, synchronous=FULL). If not, a loss of power may take
+            the newest commits, whole and in order from the last; a killed process takes none either way.
+
+    Raises:
+        StorageError: the file cannot be opened.
     """
     with storage_errors(path):
         if read_only and not path.exists():
@@ -32,7 +39,7 @@ def connect(path: Path, *, read_only: bool = False) -> sqlite3.Connection:
             if not read_only:
                 connection.execute("PRAGMA auto_vacuum = INCREMENTAL")  # takes effect on a new file only
                 connection.execute("PRAGMA journal_mode = WAL")
-                connection.execute("PRAGMA synchronous = FULL")
+                connection.execute(f"PRAGMA synchronous = {'FULL' if is_durable else 'NORMAL'}")
                 connection.execute("PRAGMA journal_size_limit = 67108864")
             connection.execute("PRAGMA cache_size = -8192")
         except BaseException:
