@@ -118,7 +118,8 @@ def history(visitors: Visitors, events: int, to_ms: int) -> Iterator[list[bytes]
         if len(batch) >= _BATCH_EVENTS:
             yield batch
             batch = []
-    yield batch
+    if batch:  # the server refuses a request without an event
+        yield batch
 
 
 def live(visitors: Visitors, rate: float, from_ms: int) -> Iterator[list[bytes]]:
