@@ -96,7 +96,7 @@ def test_check_shows_every_mistake_at_once(directory: Path) -> None:
 
 def test_check_prints_the_schema(directory: Path) -> None:
     schema = json.loads(tally(directory, "check", "--schema").stdout)
-    assert set(tomllib.loads(DEFINITION)) <= set(schema["properties"])
+    assert set(tomllib.loads(DEFINITION)) <= set(schema["$defs"]["Document"]["properties"])
 
 
 @pytest.mark.parametrize(
@@ -257,7 +257,9 @@ def test_the_demo_fills_its_charts_goes_on_and_ends_with_ctrl_c(tmp_path: Path) 
             assert process.stdout is not None
             said = ""
             while "Ctrl-C" not in said:
-                said += process.stdout.readline()
+                line = process.stdout.readline()
+                assert line, "it ended; see its log below"
+                said += line
             assert ("of the last 6 hours come first" in said) is (start == 0)
             url = said.partition(" on ")[2].partition("\n")[0]
             curl = next(line for line in said.splitlines() if "curl " in line).strip()

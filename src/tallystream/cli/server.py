@@ -59,7 +59,8 @@ class Server:
                 while piece := response.read(_PIECE_BYTES):
                     yield piece
         except urllib.error.HTTPError as error:
-            raise self._refused(error) from None
+            with error:
+                raise self._refused(error) from None
         except (OSError, http.client.HTTPException) as error:
             why = getattr(error, "reason", None) or str(error) or type(error).__name__
             raise ServerError(f"{self._url} cannot be reached: {why}; is `tally up` running there?") from error
