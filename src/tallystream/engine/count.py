@@ -73,7 +73,8 @@ class RunTallier:
         """Return the tally of consecutive chunks; None if there are none. Ids in seen_meanwhile count as seen too."""
         total: Tally | None = None
         for run in self._runs(chunks):
-            batch = self._reader.read([line for chunk in run for line in chunk.lines], run[0].arrival_ms)
+            lines = run[0].lines if len(run) == 1 else [line for chunk in run for line in chunk.lines]
+            batch = self._reader.read(lines, run[0].arrival_ms)
             event_ids = self._tallier.event_ids(batch)
             seen = self._seen(event_ids).union(seen_meanwhile) if event_ids else set()
             if total is not None:

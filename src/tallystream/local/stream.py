@@ -2,6 +2,8 @@
 
 import threading
 from collections.abc import Iterator, Mapping, Sequence
+from itertools import repeat
+from operator import contains
 from pathlib import Path
 from zlib import crc32
 
@@ -11,6 +13,8 @@ from tallystream.core.definition import Stream as StreamDefinition
 from tallystream.core.errors import StorageError
 from tallystream.local.sqlite import connect, ensure_schema, storage_errors, transaction
 from tallystream.ports import Append, Appended, Chunk, ShardState
+
+_LINE_FEED = 10  # as a number: looking for a byte costs a seventh of looking for bytes
 
 CHUNK_LINES_MAX = 5_000
 """Lines of a chunk: what decompresses together."""
@@ -160,9 +164,9 @@ class SQLiteStream:
         sequence = first_sequence
         for start in range(0, len(lines), CHUNK_LINES_MAX):
             part = lines[start : start + CHUNK_LINES_MAX]
-            payload = b"\n".join(part)
-            if payload.count(b"\n") != len(part) - 1:
+            if any(map(contains, part, repeat(_LINE_FEED))):
                 raise ValueError("a line holds a line feed; split it, or replace the line feed by a space")
+            payload = b"\n".join(part)
             next_sequence = sequence + len(part)
             self._writer.execute(
                 "INSERT INTO chunk (shard, next_sequence, first_sequence, arrival_ms, payload) VALUES (?, ?, ?, ?, ?)",
