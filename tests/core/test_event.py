@@ -1,5 +1,6 @@
 """Reading lines: every record is an event or has its reason, and the fast path never differs from the slow one."""
 
+import base64
 import json
 from typing import Any
 
@@ -8,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tallystream.core.definition import Definition, parse_definition
-from tallystream.core.event import EVENT_BYTES_MAX, REASONS, Reader
+from tallystream.core.event import EVENT_BYTES_MAX, REASONS, Reader, decode_base64
 
 ARRIVAL_MS = 1_795_433_587_123
 TIME = "2026-11-23T11:33:07Z"
@@ -109,6 +110,20 @@ def test_each_line_is_an_event_or_has_a_reason(line: bytes, reason: str | None) 
     assert outcome(READER, line) == [reason]
     # A bad record never stops or loses its neighbours, before it or after it.
     assert outcome(READER, event(event="a"), line, event(event="b"), line) == [None, reason, None, reason]
+
+
+@pytest.mark.parametrize("field", ["t", "id", "event", "amount", "kind", "other"])
+@pytest.mark.parametrize(("opening", "inmost", "closing"), [(b"[", b"", b"]"), (b'{"a":', b"1", b"}")])
+def test_no_depth_of_nesting_stops_the_reader(field: str, opening: bytes, inmost: bytes, closing: bytes) -> None:
+    # The decoder, `repr` and `str` each have a depth of their own at which they give up: go through all of them.
+    reader = Reader(definition(f'event_id = "id"\npartition_key = "{field}"'))
+    times = b"" if field == "t" else b'"t":"%s",' % TIME.encode()
+    for depth in range(800, 1_050):
+        line = b'{%s"%s":%s%s%s}' % (times, field.encode(), opening * depth, inmost, closing * depth)
+        (reason,) = outcome(reader, line)
+        assert reason is not None or field in ("kind", "other")
+        (key,) = reader.partition_keys([line]) or [""]
+        assert key == "" or key[0] in "[{"
 
 
 def test_bytes_that_are_text_only_together_are_not_utf8() -> None:
@@ -220,3 +235,14 @@ def test_every_record_has_one_outcome_whatever_its_batch(lines: list[bytes]) -> 
 
 def _refuse_everything(line: bytes) -> Any:
     raise UnicodeDecodeError("utf-8", line, 0, 0, "the slow path is asked for")
+
+
+@given(st.lists(st.binary(max_size=200), max_size=5))
+def test_base64_records_come_out_as_they_went_in(records: list[bytes]) -> None:
+    assert decode_base64([base64.b64encode(record).decode() for record in records]) == records
+
+
+@pytest.mark.parametrize("text", ["e30", "e3 0=", "e30=!", "é30="])
+def test_what_is_not_base64_is_refused(text: str) -> None:
+    with pytest.raises(ValueError):  # noqa: PT011  # binascii's own words
+        decode_base64(["e30=", text])

@@ -106,7 +106,7 @@ def finish(partial: Partial, counter: Counter, measure: Measure) -> int | Decima
             return None if field.min is None else _plain(field.min)
         case "max":
             return None if field.max is None else _plain(field.max)
-        case "mean":
+        case _:  # mean
             return _plain(_MEAN.divide(field.sum, field.count)) if field.count else None
 
 
