@@ -127,9 +127,9 @@ class Reader:
         for line in lines:
             try:
                 value = self._field(self._decode_top(line), path)
+                keys.append("" if value is None or value is _UNREADABLE else str(value))
             except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-                value = None
-            keys.append("" if value is None or value is _UNREADABLE else str(value))
+                keys.append("")
         return keys
 
     # The fast path.
@@ -151,6 +151,10 @@ class Reader:
                 except _RefusedError as refusal:
                     refused += 1
                     rejections.append(Rejection(line_index[position], refusal.reason, refusal.message))
+                except RecursionError:
+                    refused += 1
+                    message = "the JSON is nested too deeply to be read; send it flatter"
+                    rejections.append(Rejection(line_index[position], "invalid_json", message))
 
     def _place(
         self, events: list[Any], lines: int, arrival_ms: int, rejections: list[Rejection]
@@ -225,8 +229,6 @@ class Reader:
     def _read_slowly(self, line: bytes) -> Any:
         try:
             found = bytes(_decode_any(line)).strip()
-        except RecursionError:
-            raise _RefusedError("invalid_json", "the JSON is nested too deeply to be read; send it flatter") from None
         except (msgspec.DecodeError, UnicodeDecodeError) as error:
             message = f"{str(error).removeprefix('JSON is malformed: ')}; send one JSON object (RFC 8259) a line"
             raise _RefusedError("invalid_json", message) from None
@@ -391,5 +393,8 @@ def _unreadable_time(index: int, time: object, path: str) -> Rejection:
 
 
 def _shown(value: object) -> str:
-    text = repr(value) if value is not _UNREADABLE else "a number out of range"
+    try:
+        text = repr(value) if value is not _UNREADABLE else "a number out of range"
+    except RecursionError:  # `repr` goes less deep than the decoder
+        return "a value nested too deeply to be shown"
     return text if len(text) <= 60 else text[:60] + "…"
