@@ -67,7 +67,8 @@ class Stream(Protocol):
         """
         Return retained lines of a shard from `sequence` on, in order, about events_max at most (at least one chunk if any).
 
-        The first chunk is cut so that it begins at `sequence`. When that was pruned, it begins at the oldest retained line.
+        Fewer, where lines are so long that so many would fill the memory. The first chunk is cut so that it begins at
+        `sequence`. When that was pruned, it begins at the oldest retained line.
         """
         ...
 

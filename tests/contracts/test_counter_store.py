@@ -254,6 +254,15 @@ def test_rejected_events_are_kept_with_bytes_and_reason(make_plane: MakePlane) -
     assert plane.store.rejected_sequences(events[0].shard) == {0, 1, 2}
 
 
+def test_a_step_holds_only_so_many_bytes_of_rejected_events(make_plane: MakePlane) -> None:
+    plane = make_plane()
+    for _ in range(60):
+        plane.send(b"x" * 1_000_000)
+    assert 0 < plane.step.step(NOW_MS) < 60
+    plane.count()
+    assert plane.store.ledger() == Ledger(received=60, rejected=60)
+
+
 def test_a_retry_moves_events_to_the_outcome_that_they_have_now(make_plane: MakePlane) -> None:
     plane = make_plane(definition('event_id = "id"'))
     events = [{"t": None, "time": NOW_MS, "event": "a", "id": 1}, {"t": None, "time": NOW_MS, "event": "b", "id": 1}]

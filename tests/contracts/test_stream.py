@@ -61,6 +61,19 @@ def test_a_read_stops_near_its_bound_but_is_never_empty(make_stream: MakeStream)
     assert sum(len(chunk.lines) for chunk in stream.read(0, 0, 1)) == 10
 
 
+def test_a_read_of_long_lines_does_not_fill_the_memory(make_stream: MakeStream) -> None:
+    stream = make_stream()
+    megabyte = b"x" * 1_000_000
+    for at_ms in range(10):
+        stream.append([Append([megabyte] * 4)], at_ms)
+    found: list[bytes] = []
+    while chunks := stream.read(0, len(found), 5_000):
+        lines = [line for chunk in chunks for line in chunk.lines]
+        assert len(lines) <= 16
+        found += lines
+    assert found == [megabyte] * 40
+
+
 def test_another_opening_of_the_same_stream_goes_on_where_it_ended(make_stream: MakeStream) -> None:
     first, second = make_stream(), make_stream()
     first.append([Append([b"a"])], 1)

@@ -11,6 +11,9 @@ from tallystream.ports import Chunk, CounterStore, Stream
 EVENTS_MAX = 50_000
 """Lines of one step: enough to make a commit's cost small, few enough to stay small in memory."""
 
+REJECTED_BYTES_MAX = 16 * 1024 * 1024
+"""Bytes of rejected events after which a step ends: unlike what is counted, they are held until the commit."""
+
 # Lines in hand at a time: enough for the fixed cost of a batch to be small, few enough for a processor's cache.
 _READ_LINES = 5_000
 _BATCH_LINES = 2_000
@@ -42,7 +45,8 @@ class CountStep:
     def _count_shard(self, shard: int, position: int, now_ms: int) -> int:
         total: Tally | None = None
         end = position
-        while end < position + EVENTS_MAX:
+        rejected_bytes = 0
+        while end < position + EVENTS_MAX and rejected_bytes < REJECTED_BYTES_MAX:
             chunks = self._stream.read(shard, end, _READ_LINES)
             first = chunks[0].first_sequence if chunks else None
             if first != end and (chunks or total is None):
@@ -53,6 +57,7 @@ class CountStep:
             tally = self._run_tallier.tally(chunks, total.event_ids if total else ())
             if tally is None:
                 break
+            rejected_bytes += sum(len(line.data) for line in tally.rejected)
             total = tally if total is None else merge_tallies(total, tally)
             end = total.next_sequence
         # The store refuses a tally that does not begin at its position: another counted these lines meanwhile.

@@ -19,6 +19,8 @@ _LINE_FEED = 10  # as a number: looking for a byte costs a seventh of looking fo
 CHUNK_LINES_MAX = 5_000
 """Lines of a chunk: what decompresses together."""
 
+_READ_BYTES_MAX = 16 * 1024 * 1024  # of lines, decompressed, that one read hands out, or one chunk if that is more
+
 _PRUNE_CHUNKS_MAX = 500  # of one transaction, so that a large prune does not hold up appends
 
 
@@ -60,7 +62,7 @@ class SQLiteStream:
     def read(self, shard: int, sequence: int, events_max: int) -> list[Chunk]:
         """See ports.Stream."""
         rows: list[tuple[int, int, int, bytes]] = []
-        lines = 0
+        lines = size_bytes = 0
         with self._reader_lock, storage_errors(self.path):
             cursor = self._reader.execute(
                 "SELECT first_sequence, next_sequence, arrival_ms, payload FROM chunk"
@@ -68,10 +70,11 @@ class SQLiteStream:
                 (shard, sequence),
             )
             for row in cursor:
-                if rows and lines + row[1] - row[0] > events_max:
+                lines += row[1] - row[0]
+                size_bytes += _text_bytes(row[3])
+                if rows and (lines > events_max or size_bytes > _READ_BYTES_MAX):
                     break
                 rows.append(row)
-                lines += row[1] - row[0]
             cursor.close()
         chunks = [self._open_chunk(shard, *row) for row in rows]
         if chunks and chunks[0].first_sequence < sequence:
@@ -206,3 +209,11 @@ class SQLiteStream:
                     "UPDATE shard SET pruned_sequence = ?, pruned_arrival_ms = ? WHERE shard = ?", (*old[-1][2:], shard)
                 )
         return sum(row[2] - row[1] for row in old), len(old)
+
+
+def _text_bytes(payload: bytes) -> int:
+    """Return how many bytes a chunk's lines have, from the head of its frame; 0 where a damaged one does not tell."""
+    try:
+        return max(0, zstandard.frame_content_size(payload))
+    except zstandard.ZstdError:
+        return 0
