@@ -256,11 +256,11 @@ def test_rejected_events_are_kept_with_bytes_and_reason(make_plane: MakePlane) -
 
 def test_a_step_holds_only_so_many_bytes_of_rejected_events(make_plane: MakePlane) -> None:
     plane = make_plane()
-    for _ in range(60):
+    for _ in range(80):
         plane.send(b"x" * 1_000_000)
-    assert 0 < plane.step.step(NOW_MS) < 60
+    assert 0 < plane.step.step(NOW_MS) < 80
     plane.count()
-    assert plane.store.ledger() == Ledger(received=60, rejected=60)
+    assert plane.store.ledger() == Ledger(received=80, rejected=80)
 
 
 def test_a_retry_moves_events_to_the_outcome_that_they_have_now(make_plane: MakePlane) -> None:
