@@ -103,12 +103,21 @@ def test_check_prints_the_schema(directory: Path) -> None:
     ("arguments", "message"),
     [
         (["nonsense"], "No such command 'nonsense'"),
+        (["chek"], "No such command 'chek'. Did you mean 'check'?"),
         (["check", "absent.toml"], "absent.toml does not exist; name your definition, or write one with `tally init`"),
         (["up", "--config", "absent.toml"], "absent.toml does not exist"),
         (["up", "--port", "70000"], "70000 is not in the range"),
         (["check", "latin.toml"], "latin.toml is not UTF-8 at byte 8"),
         (["check", "."], ". cannot be read: Is a directory"),
         (["rejected", "list", "--url", "http://127.0.0.1:1", "--data", "d"], "leave out --data"),
+        (
+            ["ingest", "latin.toml", "--url", "ftp://host"],
+            "--url must be like http://127.0.0.1:8080 or https://…, got 'ftp://host'",
+        ),
+        (["query", "events", "--url", "localhost:8080"], "--url must be like"),
+        (["rejected", "retry", "--url", "http://"], "--url must be like"),
+        (["rejected", "list", "--url", "http://127.0.0.1:99999"], "--url must be like"),
+        (["query", "events", "--url", "http://[::1"], "--url must be like"),
         (["restore", "absent.tar"], "'absent.tar' does not exist"),
     ],
 )
@@ -143,12 +152,13 @@ def test_rejected_events_are_listed_and_exported(directory: Path, tally_server: 
     listed = tally(directory, "rejected", "list", *at).stdout
     assert listed.startswith("3 rejected, invalid_json 1, invalid_utf8 1, missing_event_time 1\n")
     assert "\x1b" not in listed
-    assert "nonsense�[2J" in listed
+    assert r"nonsense\x1b[2J" in listed
     assert "base64 //4=" in listed
     first = tally(directory, "rejected", "list", "--limit", "1", *at).stdout
     assert "invalid_utf8  " in first
     assert "older ones: --before 3" in first
     assert "missing_event_time  " in tally(directory, "rejected", "list", "--limit", "1", "--before", "3", *at).stdout
+    assert "older ones" not in tally(directory, "rejected", "list", "--limit", "3", *at).stdout
     assert (
         tally(directory, "rejected", "export", "--format", "raw", "--reason", "missing_event_time", *at).stdout
         == '{"event": "b"}\n'
@@ -201,7 +211,7 @@ def test_a_server_that_is_not_there(directory: Path) -> None:
     )
 
 
-@pytest.mark.parametrize("command", [["rejected", "list"], ["verify"], ["backup", "b.tar"]])
+@pytest.mark.parametrize("command", [["rejected", "list"], ["rejected", "retry"], ["verify"], ["backup", "b.tar"]])
 def test_a_directory_without_data_is_a_clear_error(directory: Path, command: list[str]) -> None:
     done = tally(directory, *command)
     assert done.returncode == 1

@@ -175,12 +175,6 @@ def test_gives_up_with_the_reason(server: TallyServer) -> None:
         sink.store([line(0)], None)
 
 
-@pytest.mark.parametrize("url", ["ftp://host", "localhost:8080", "http://"])
-def test_an_address_that_is_none(url: str) -> None:
-    with pytest.raises(UploadError, match="--url must be like"):
-        UploadSink(url, None, 1, lambda _: None)
-
-
 def test_killed_while_it_sends_and_run_again(tmp_path: Path, server: TallyServer) -> None:
     events = 60_000
     (tmp_path / "e").write_bytes(b"".join(line(number) + b"\n" for number in range(events)))

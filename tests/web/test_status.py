@@ -232,7 +232,7 @@ def test_pages_their_headers_and_their_fallback(start_web: StartWeb, tmp_path: P
 
 def test_without_pages_the_answer_says_so(web: Web) -> None:
     answer = web.client.get("/")
-    assert answer.status_code == 404 and "make build" in answer.json()["message"]
+    assert answer.status_code == 404 and "make setup" in answer.json()["message"]
 
 
 def test_reading_is_refused_to_other_names(web: Web) -> None:

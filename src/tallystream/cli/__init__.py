@@ -1,5 +1,6 @@
 """The command `tally`. Exit codes: 0 fine; 1 what was asked for failed, or is not so; 2 the command line is wrong."""
 
+import difflib
 import importlib
 from collections.abc import Mapping
 
@@ -35,6 +36,13 @@ class _Commands(click.Group):
         command = getattr(importlib.import_module(COMMANDS[cmd_name]), cmd_name)
         assert isinstance(command, click.Command)
         return command
+
+    def resolve_command(self, ctx: click.Context, args: list[str]) -> tuple[str | None, click.Command | None, list[str]]:
+        name, *_ = args
+        close = difflib.get_close_matches(name, COMMANDS, 1)
+        if close and name not in COMMANDS:
+            raise click.UsageError(f"No such command '{name}'. Did you mean '{close[0]}'?", ctx)
+        return super().resolve_command(ctx, args)
 
     def invoke(self, ctx: click.Context) -> object:
         try:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import click
 
-from tallystream.cli.options import config_option, data_option, read_definition, refuse_with_url
+from tallystream.cli.options import config_option, data_option, read_definition, refuse_with_url, server_options
 from tallystream.cli.progress import make_display
 from tallystream.local.blocks import UnfinishedLineError
 from tallystream.local.data import DataDirectory
@@ -22,8 +22,7 @@ _PATIENCE_S = 60.0  # with a server that does not answer; a pipe cannot be read 
 
 @click.command()
 @click.argument("files", nargs=-1, required=True, metavar="FILE...|-")
-@click.option("--url", metavar="URL", help="Send to a running server, such as http://127.0.0.1:8080.")
-@click.option("--token-env", metavar="NAME", default="TALLY_WRITE_TOKEN", show_default=True, help="Where its write token is.")
+@server_options("Send to", "TALLY_WRITE_TOKEN")
 @config_option
 @data_option
 @click.option("--again", is_flag=True, help="Read a file that was read to its end before once more, as new events.")

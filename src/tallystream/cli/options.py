@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import click
 from click.core import ParameterSource
@@ -28,7 +29,7 @@ def read_definition(path: Path) -> str:
     except FileNotFoundError:
         raise click.UsageError(f"{path} does not exist; name your definition, or write one with `tally init`") from None
     except OSError as error:
-        raise click.UsageError(f"{path} cannot be read: {error.strerror}") from error
+        raise click.UsageError(f"{path} cannot be read: {error.strerror}; name the file of your definition") from error
     except UnicodeDecodeError as error:
         raise click.UsageError(f"{path} is not UTF-8 at byte {error.start}; save it as UTF-8") from error
 
@@ -42,6 +43,38 @@ def data_option(command: Command) -> Command:
         show_default=True,
         help="The data directory.",
     )(command)
+
+
+def server_options(does: str, token_env: str) -> Callable[[Command], Command]:
+    """
+    Return what adds --url and --token-env.
+
+    Args:
+        does: what the command does with the server, for the help: "Ask".
+        token_env: the environment variable in which the token is looked for by default.
+    """
+
+    def add(command: Command) -> Command:
+        url = click.option(
+            "--url", metavar="URL", callback=_check_url, help=f"{does} a running server, such as http://127.0.0.1:8080."
+        )
+        token = click.option("--token-env", metavar="NAME", default=token_env, show_default=True, help="Where its token is.")
+        added: Command = url(token(command))
+        return added
+
+    return add
+
+
+def _check_url(ctx: click.Context, parameter: click.Parameter, url: str | None) -> str | None:  # noqa: ARG001  # click's
+    if url is not None:
+        try:
+            parts = urlsplit(url)
+            is_right = parts.scheme in {"http", "https"} and bool(parts.hostname) and parts.port != 0
+        except ValueError:  # such as a port over 65535
+            is_right = False
+        if not is_right:
+            raise click.UsageError(f"--url must be like http://127.0.0.1:8080 or https://…, got {url!r}")
+    return url
 
 
 def refuse_with_url(ctx: click.Context, *names: str) -> None:

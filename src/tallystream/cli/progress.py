@@ -74,7 +74,7 @@ class _Bar:
         from rich.progress import Progress as RichProgress
 
         self._rejected = rejected
-        self._progress = Progress(0, 0, 0)
+        self._progress = Progress(0, 0)
         self._started_s = time.monotonic()
         self._shown_s = 0.0
         self._bar = RichProgress(

@@ -16,7 +16,7 @@ from rich.text import Text
 
 from tallystream.cli.chart import answer_chart
 from tallystream.cli.display import clock, printable
-from tallystream.cli.options import config_option, data_option, read_definition, refuse_with_url
+from tallystream.cli.options import config_option, data_option, read_definition, refuse_with_url, server_options
 from tallystream.cli.server import Server
 from tallystream.cli.table import answer_table
 from tallystream.core.definition import parse_definition
@@ -56,8 +56,7 @@ _STEERING = re.compile("[\x00-\x09\x0b\x0c\x0e-\x1f\x7f-\x9f\u200e\u200f\u2028-\
     show_default=True,
     help="How to show it.",
 )
-@click.option("--url", metavar="URL", help="Ask a running server, such as http://127.0.0.1:8080, instead of a data directory.")
-@click.option("--token-env", metavar="NAME", default="TALLY_READ_TOKEN", show_default=True, help="Where its read token is.")
+@server_options("Ask", "TALLY_READ_TOKEN")
 @config_option
 @data_option
 @click.pass_context

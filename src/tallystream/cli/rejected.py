@@ -9,7 +9,8 @@ from typing import Any, BinaryIO
 import click
 import msgspec
 
-from tallystream.cli.options import Command, config_option, data_option, read_definition, refuse_with_url
+from tallystream.cli.display import printable
+from tallystream.cli.options import config_option, data_option, read_definition, refuse_with_url, server_options
 from tallystream.cli.server import Server
 from tallystream.core.definition import parse_definition
 from tallystream.core.event import REASONS
@@ -17,25 +18,13 @@ from tallystream.engine.retry import retry_rejected
 from tallystream.local.clock import now_ms
 from tallystream.local.counters import SQLiteCounterStore
 from tallystream.local.data import DataDirectory
-from tallystream.web.rejected import describe_event, export_events
+from tallystream.web.rejected import export_events, list_events
 
 _DATA_SHOWN = 60  # characters of an event in the list
 
 _reason_option = click.option(
     "--reason", type=click.Choice(sorted(REASONS)), metavar="CODE", help="Only those with this reason, such as invalid_json."
 )
-
-
-def _place_options(token_env: str) -> Command:
-    """Return what adds --url, --token-env and --data; token_env is where the token is looked for by default."""
-
-    def add(command: Command) -> Command:
-        url = click.option("--url", metavar="URL", help="Ask a running server, such as http://127.0.0.1:8080.")
-        token = click.option("--token-env", metavar="NAME", default=token_env, show_default=True, help="Where its token is.")
-        added: Command = url(token(data_option(command)))
-        return added
-
-    return add
 
 
 @click.group()
@@ -49,7 +38,8 @@ def rejected() -> None:
 
 @rejected.command("list")
 @_reason_option
-@_place_options("TALLY_READ_TOKEN")
+@server_options("Ask", "TALLY_READ_TOKEN")
+@data_option
 @click.option("--before", type=int, metavar="ID", help="Only older ones than this id: the next page.")
 @click.option("--limit", type=click.IntRange(1, 500), default=50, show_default=True, help="How many at most.")
 @click.pass_context
@@ -60,22 +50,22 @@ def list_(
     if url is not None:
         refuse_with_url(ctx, "data")
         answer = Server(url, token_env).get("/v1/rejected", {"reason": reason, "before": before, "limit": limit})
-        reasons, events = answer["reasons"], answer["events"]
     else:
         with closing(_open(data)) as store:
-            reasons = store.rejected_reasons()
-            events = [msgspec.to_builtins(describe_event(event)) for event in store.rejected_events(reason, before, limit)]
+            answer = msgspec.to_builtins(list_events(store, reason, before, limit))
+    reasons = answer["reasons"]
     total = sum(reasons.values())
     click.echo(f"{total:,} rejected" + "".join(f", {name} {count:,}" for name, count in sorted(reasons.items())))
-    for event in events:
+    for event in answer["events"]:
         click.echo(_line(event))
-    if len(events) == limit:
-        click.echo(f"older ones: --before {events[-1]['id']}")
+    if answer["next"] is not None:
+        click.echo(f"older ones: --before {answer['next']}")
 
 
 @rejected.command()
 @_reason_option
-@_place_options("TALLY_READ_TOKEN")
+@server_options("Ask", "TALLY_READ_TOKEN")
+@data_option
 @click.option(
     "--format",
     "form",
@@ -100,7 +90,8 @@ def export(
 
 @rejected.command()
 @_reason_option
-@_place_options("TALLY_WRITE_TOKEN")
+@server_options("Ask", "TALLY_WRITE_TOKEN")
+@data_option
 @config_option
 @click.pass_context
 def retry(ctx: click.Context, url: str | None, token_env: str, data: Path, config: Path, reason: str | None) -> None:
@@ -116,7 +107,7 @@ def retry(ctx: click.Context, url: str | None, token_env: str, data: Path, confi
     else:
         definition = parse_definition(read_definition(config))
         directory = DataDirectory(data)
-        _refuse_absent(directory)
+        _open(data).close()  # a directory without data is refused, not made
         with directory.lock("tally rejected retry", wait_s=0):
             directory.declare(definition)
             with closing(SQLiteCounterStore(directory.counters_path)) as store:
@@ -130,11 +121,6 @@ def _open(path: Path) -> SQLiteCounterStore:
     return SQLiteCounterStore(DataDirectory(path).counters_path, read_only=True)
 
 
-def _refuse_absent(data: DataDirectory) -> None:
-    if not data.counters_path.exists():
-        raise click.UsageError(f"{data.path} holds no data; give the data directory of a `tally up` with --data")
-
-
 def _write(pieces: Iterator[bytes], output: BinaryIO) -> None:
     output.writelines(pieces)
     output.flush()
@@ -144,9 +130,4 @@ def _line(event: dict[str, Any]) -> str:
     at = datetime.fromtimestamp(event["arrival"] / 1_000, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
     data = event["data"] if event["encoding"] == "utf-8" else f"base64 {event['data']}"
     shown = data if len(data) <= _DATA_SHOWN else data[: _DATA_SHOWN - 1] + "…"
-    return f"{event['id']:>8}  {at}  {event['reason']:20}  {_printable(shown)}\n{'':10}{_printable(event['message'])}"
-
-
-def _printable(text: str) -> str:
-    # What a stranger sent must not be able to play with the terminal.
-    return "".join(character if character.isprintable() else "�" for character in text)
+    return f"{event['id']:>8}  {at}  {event['reason']:20}  {printable(shown)}\n{'':10}{printable(event['message'])}"

@@ -106,7 +106,7 @@ def _check_pair(counters: Path, stream: Path) -> None:
 
 def _extract(file: Path, directory: Path) -> None:
     try:
-        with tarfile.open(file) as tar:
+        with tarfile.open(file, "r:") as tar:
             for name in (DEFINITION_FILE, STREAM_FILE, COUNTERS_FILE):
                 member = tar.extractfile(name)
                 if member is None:

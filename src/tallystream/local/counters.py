@@ -273,11 +273,6 @@ class SQLiteCounterStore:
         version: int = self._fetch("SELECT version FROM version")[0][0]
         return version
 
-    def data_version(self) -> int:
-        """Return a number that changes when the file was written by another connection; costs microseconds."""
-        version: int = self._fetch("PRAGMA data_version")[0][0]
-        return version
-
     def changes(self, since_version: int) -> list[Change]:
         """See ports.CounterStore. Changes are kept for an hour."""
         rows = self._fetch(

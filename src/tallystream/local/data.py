@@ -2,7 +2,6 @@
 
 import shutil
 from pathlib import Path
-from typing import NamedTuple
 
 from tallystream.core.definition import Definition
 from tallystream.local.clock import now_ms
@@ -10,17 +9,10 @@ from tallystream.local.counters import SQLiteCounterStore
 from tallystream.local.lock import DirectoryLock
 from tallystream.local.stream import SQLiteStream
 from tallystream.ports import Generation
+from tallystream.web.services import DiskUsage
 
 STREAM_FILE = "stream.db"
 COUNTERS_FILE = "counters.db"
-
-
-class DiskBytes(NamedTuple):
-    """What the two databases take up, with their write-ahead logs, and what is free beside them."""
-
-    stream: int
-    counters: int
-    free: int
 
 
 class DataDirectory:
@@ -64,9 +56,9 @@ class DataDirectory:
             store.close()
             stream.close()
 
-    def disk_bytes(self) -> DiskBytes:
-        """Return how much disk the data takes and how much is left."""
-        return DiskBytes(_size(self.stream_path), _size(self.counters_path), shutil.disk_usage(self.path).free)
+    def disk_usage(self) -> DiskUsage:
+        """Return how much disk the data takes, write-ahead logs included, and how much is left."""
+        return DiskUsage(_size(self.stream_path), _size(self.counters_path), shutil.disk_usage(self.path).free)
 
 
 def _size(path: Path) -> int:

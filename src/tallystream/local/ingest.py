@@ -53,7 +53,6 @@ class Progress(NamedTuple):
 
     events: int
     read_bytes: int  # as they are on the disk
-    text_bytes: int  # decompressed
 
 
 class Outcome(NamedTuple):
@@ -88,7 +87,7 @@ def ingest(source: Source, sink: Sink, *, again: bool, on_progress: Callable[[Pr
             sink.store(block.lines, None if name is None else SourceRange(name, end, block.end))
             events += len(block.lines)
             end = block.end
-            on_progress(Progress(events, source.read_bytes, end))
+            on_progress(Progress(events, source.read_bytes))
     except UnfinishedInputError as error:
         unfinished = error
     return Outcome(events, start, end, unfinished)

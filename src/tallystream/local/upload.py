@@ -33,7 +33,7 @@ class UploadSink:
     A request whose answer was lost is sent again, and is counted once.
 
     Args:
-        url: of the server, such as http://127.0.0.1:8080.
+        url: of the server, http or https, such as http://127.0.0.1:8080.
         token: the write token, or None.
         patience_s: how long to try one request again before giving up.
         on_retry: told why each time, before it is tried again.
@@ -41,8 +41,7 @@ class UploadSink:
 
     def __init__(self, url: str, token: str | None, patience_s: float, on_retry: Callable[[str], None]) -> None:
         parts = urlsplit(url)
-        if parts.scheme not in {"http", "https"} or not parts.hostname:
-            raise UploadError(f"--url must be like http://127.0.0.1:8080 or https://…, got {url!r}")
+        assert parts.hostname is not None
         connect = http.client.HTTPSConnection if parts.scheme == "https" else http.client.HTTPConnection
         self._connection = connect(parts.hostname, parts.port, timeout=TIMEOUT_S)
         self._base = parts.path.rstrip("/")

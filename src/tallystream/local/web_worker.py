@@ -15,7 +15,7 @@ from tallystream.local.data import DataDirectory
 from tallystream.local.logs import set_up_logs
 from tallystream.web.app import create_app
 from tallystream.web.server import Server
-from tallystream.web.services import DiskUsage, Services, Tokens
+from tallystream.web.services import Services, Tokens
 
 STATIC_DIR = Path(tallystream.web.__file__).parent / "static"
 
@@ -48,7 +48,7 @@ def _services(settings: WorkerSettings) -> Services:
         stream=stream,
         store=store,
         now_ms=now_ms,
-        disk_usage=lambda: DiskUsage(*data.disk_bytes()),
+        disk_usage=data.disk_usage,
         retry_rejected=lambda reason, at_ms: retry_rejected(store, definition, reason, at_ms),
         static_dir=STATIC_DIR,
         version=tallystream.__version__,

@@ -36,7 +36,7 @@ class Pages:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         path = scope["path"]
         if not self._built and path == "/":
-            raise HTTPException(404, "the pages are not built; run `make build`, or install the package")
+            raise HTTPException(404, "the pages are not built; run `make setup`, or install the package")
         # The dashboard keeps its state in the address bar: /explore?… must lead to it from a bookmark, too.
         is_page = not path.startswith("/v1/") and not PurePosixPath(path).suffix
         response = await self._files.get_response("index.html" if is_page else self._files.get_path(scope), scope)

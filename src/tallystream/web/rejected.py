@@ -40,17 +40,7 @@ def rejected_routes(services: Services) -> list[Route]:
         before = _integer(request, "before", None, 0, 2**63 - 1)
         limit = _integer(request, "limit", 50, 1, _PAGE_EVENTS_MAX)
         assert limit is not None
-        reasons = store.rejected_reasons()
-        events = store.rejected_events(reason, before, limit + 1)
-        following = events[limit - 1].id if len(events) > limit else None
-        return answer(
-            RejectedAnswer(
-                total=sum(reasons.values()) if reason is None else reasons.get(reason, 0),
-                reasons=reasons,
-                next=following,
-                events=[describe_event(event) for event in events[:limit]],
-            )
-        )
+        return answer(list_events(store, reason, before, limit))
 
     def export(request: Request) -> Response:
         reason = _reason(request.query_params.get("reason"))
@@ -75,6 +65,18 @@ def rejected_routes(services: Services) -> list[Route]:
         Route("/v1/rejected/export", export),
         Route("/v1/rejected/retry", retry, methods=["POST"]),
     ]
+
+
+def list_events(store: CounterStore, reason: str | None, before: int | None, limit: int) -> RejectedAnswer:
+    """Return a page of the rejected events, newest first: the same over HTTP and from `tally rejected list --data`."""
+    reasons = store.rejected_reasons()
+    events = store.rejected_events(reason, before, limit + 1)
+    return RejectedAnswer(
+        total=sum(reasons.values()) if reason is None else reasons.get(reason, 0),
+        reasons=reasons,
+        next=events[limit - 1].id if len(events) > limit else None,
+        events=[describe_event(event) for event in events[:limit]],
+    )
 
 
 def describe_event(event: RejectedEvent) -> RejectedEventAnswer:
