@@ -13,6 +13,7 @@ import pytest
 from tallystream.cli import main
 from tallystream.core.definition import definition_schema, parse_definition
 from tallystream.core.event import REASONS
+from tallystream.web.openapi import OPERATIONS
 from tests.console import Page, matches, parse_examples
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -131,6 +132,37 @@ def test_definitions_shown_are_right(page: Path) -> None:
 def test_every_reason_code_is_described() -> None:
     described = "".join(page.read_text(encoding="utf-8") for page in PAGES)
     assert [code for code in REASONS if f"`{code}`" not in described] == []
+
+
+# The HTTP API
+
+
+def test_every_endpoint_and_parameter_is_described() -> None:
+    described = text_of("docs/http-api.md")
+    missing = [operation.path for operation in OPERATIONS if operation.path.partition("{")[0] not in described]
+    missing += [
+        f"{operation.path} {parameter.name}"
+        for operation in OPERATIONS
+        for parameter in operation.parameters
+        if not re.search(rf"[`?&]{parameter.name}\b", described) and parameter.where != "path"
+    ]
+    assert missing == []
+
+
+def test_every_error_code_of_a_request_is_described() -> None:
+    source = "".join(path.read_text(encoding="utf-8") for path in (ROOT / "src/tallystream/web").glob("*.py"))
+    codes = set(re.findall(r"RequestRefusedError\(\s*4\d\d,\s*\"(\w+)\"|error_body\(\"(\w+)\"", source))
+    names = {code or other for code, other in codes}
+    assert {"invalid_body", "unknown_counter"} <= names
+    described = text_of("docs/http-api.md")
+    assert [name for name in sorted(names) if f"`{name}`" not in described and f" {name}`" not in described] == []
+
+
+def test_every_metric_described_exists() -> None:
+    source = text_of("src/tallystream/web/metrics.py")
+    named = set(re.findall(r"`(tallystream_[a-z_]+)", text_of("docs/operations.md")))
+    assert named, "docs/operations.md says which metrics are worth an alarm"
+    assert [name for name in sorted(named) if f'"{name.removesuffix("_total")}"' not in source] == []
 
 
 # Dependencies

@@ -3,14 +3,16 @@
 import os
 import subprocess
 import sys
+import tempfile
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 
 import pytest
 
 from tallystream.core.errors import StorageError
+from tallystream.local.counters import SQLiteCounterStore
 from tallystream.local.lock import DirectoryInUseError, DirectoryLock
 
 _HOLD = """
@@ -73,3 +75,30 @@ def test_a_file_in_the_way_is_a_clear_error(tmp_path: Path) -> None:
     (tmp_path / "data").write_text("")
     with pytest.raises(StorageError, match=r"data directory .*/data cannot be used: .*--data"):
         DirectoryLock.acquire(tmp_path / "data", "tally up", 0)
+
+
+@contextmanager
+def read_only_directory() -> Iterator[Path]:
+    """A directory with a counters.db in it that this process may read and not write, even where it runs as root."""
+    with tempfile.TemporaryDirectory() as path:  # pytest's own directories are closed to other users
+        directory = Path(path)
+        with closing(SQLiteCounterStore(directory / "counters.db")):
+            pass
+        (directory / "counters.db").chmod(0o444)
+        directory.chmod(0o555)
+        user = os.geteuid()
+        if user == 0:
+            os.seteuid(65_534)
+        try:
+            yield directory
+        finally:
+            os.seteuid(user)
+            directory.chmod(0o755)
+
+
+def test_a_directory_that_may_only_be_read_is_a_clear_error() -> None:
+    with read_only_directory() as directory:
+        with pytest.raises(StorageError, match=r"cannot be written \(Permission denied\); give this user the right .*--data"):
+            DirectoryLock.acquire(directory, "tally up", 0)
+        with pytest.raises(StorageError, match=r"counters\.db: .*; it cannot be written: mend"):
+            SQLiteCounterStore(directory / "counters.db")
