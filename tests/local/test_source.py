@@ -89,6 +89,7 @@ def test_a_file_that_has_grown_is_the_same_source_and_goes_on(tmp_path: Path) ->
 def test_one_line_that_has_been_completed_is_the_same_source(tmp_path: Path) -> None:
     one = write(tmp_path / "e", b'{"a":1}').identity()
     assert write(tmp_path / "e", b'{"a":1}\n{"a":2}\n').identity() == one
+    assert write(tmp_path / "e", b'{"a":1}\r\n{"a":2}\r\n').identity() == one  # its end came with a carriage return
 
 
 def test_another_file_in_its_place_is_another_source(tmp_path: Path) -> None:

@@ -62,7 +62,8 @@ class FileSource:
             SourceError: the file cannot be read, or is damaged.
             UnfinishedInputError: the file holds no event that is whole.
         """
-        first = next((block.lines[0] for block in blocks(self._text()) if block.lines), b"")
+        # Without the blanks around it: a line that has no end yet may get a carriage return with it.
+        first = next((block.lines[0] for block in blocks(self._text()) if block.lines), b"").strip()
         return hashlib.sha256(b"%b\0%b" % (os.fsencode(self.path), first[:IDENTITY_BYTES_MAX])).hexdigest()
 
     def blocks(self, position: int = 0) -> Iterator[Block]:
