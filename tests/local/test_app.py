@@ -72,6 +72,8 @@ def test_is_ready_quickly_counts_and_ends_well(tally_server: StartServer) -> Non
     stopped_s = time.monotonic()
     assert server.stop() == 0
     assert time.monotonic() - stopped_s < 10
+    # Whoever copies the two files of a stopped server has everything.
+    assert sorted(path.name for path in server.data.iterdir()) == ["counters.db", "lock", "stream.db"]
 
 
 def test_the_whole_server_stays_small(tally_server: StartServer) -> None:

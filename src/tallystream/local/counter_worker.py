@@ -4,6 +4,7 @@ import logging
 import signal
 import threading
 import time
+from contextlib import closing
 from pathlib import Path
 
 from tallystream.core.definition import Definition, parse_definition
@@ -35,8 +36,9 @@ def main() -> None:
     end_with_parent()
     definition = parse_definition(settings.definition)
     stream, store = DataDirectory(Path(settings.data)).open(definition)
-    announce_ready()
-    run(stream, store, definition, stop)
+    with closing(stream), closing(store):
+        announce_ready()
+        run(stream, store, definition, stop)
 
 
 def run(stream: SQLiteStream, store: SQLiteCounterStore, definition: Definition, stop: threading.Event) -> None:

@@ -55,8 +55,8 @@ class SQLiteCounterStore:
 
     def close(self) -> None:
         """Close the file. The store cannot be used afterwards."""
-        self._writer.close()
         self._reader.close()
+        self._writer.close()  # last: whoever closes a database last moves its log into it, which a reader cannot
 
     @contextmanager
     def snapshot(self) -> Iterator[None]:

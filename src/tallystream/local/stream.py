@@ -47,8 +47,8 @@ class SQLiteStream:
 
     def close(self) -> None:
         """Close the file. The stream cannot be used afterwards."""
-        self._writer.close()
         self._reader.close()
+        self._writer.close()  # last: whoever closes a database last moves its log into it, which a reader cannot
 
     def append(self, appends: Sequence[Append], now_ms: int) -> list[Appended]:
         """See ports.Stream. Raises ValueError if a line holds a line feed."""
