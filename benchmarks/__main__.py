@@ -14,14 +14,14 @@ INTRODUCTION = """\
 # Benchmarks
 
 Written by `make bench`, which anyone can run. Ratios are of one run, contestants taking turns; figures are medians of at least
-five. The events have about 187 bytes and 12 types, 0.1 % of them are malformed, and one counter has windows of 1m, 15m and 1h.
+five runs, except memory and the time until an event is visible, which are of one long run. The events have about 187 bytes and 12 types, 0.1 % of them are malformed, and one counter has windows of 1m, 15m and 1h.
 Absolute figures say as much about the machine as about Tallystream: compare them with your own.
 
 """
 
 
-def main(names: list[str]) -> int:
-    """Print each row as it is measured; write the page if all were run. Return 1 when a target was missed."""
+def main(names: list[str]) -> None:
+    """Print each row as it is measured; write the page if all were run. A target that is missed is said, no error."""
     rows: list[Row] = []
     for name in names or ALL:
         for row in import_module(f"benchmarks.{name}").run():
@@ -33,7 +33,6 @@ def main(names: list[str]) -> int:
         PAGE.write_text(
             f"{INTRODUCTION}Measured on: {machine}.\n\n| what | measured | target | met |\n|---|---|---|---|\n{table}"
         )
-    return 0 if all(row.met for row in rows) else 1
 
 
 def _processor() -> str:
@@ -44,4 +43,4 @@ def _processor() -> str:
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    main(sys.argv[1:])

@@ -40,13 +40,11 @@ def batches(server: TallyServer) -> Row:
     rates = []
     for _ in range(RUNS):
         before = counted(server)
-        started_s = time.perf_counter()
-        sending_s, _ = load(server, 16, 800, 500)
+        sending_s, _ = load(server, 16, 2_000, 500)
         all_sent_s = time.perf_counter()
-        wait_until(lambda: counted(server) == before + 400_000, "all events to be counted")  # noqa: B023
+        wait_until(lambda: counted(server) == before + 1_000_000, "all events to be counted")  # noqa: B023
         # From the first request on: the generator's start-up is not the server's work, what is counted after it is.
-        rates.append(400_000 / (sending_s + time.perf_counter() - all_sent_s))
-        assert started_s < all_sent_s
+        rates.append(1_000_000 / (sending_s + time.perf_counter() - all_sent_s))
     rate = statistics.median(rates)
     return Row("HTTP, 500 events a request, durable and counted", f"{rate:,.0f} events/s", "400,000", rate >= 400_000)
 
