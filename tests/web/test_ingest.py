@@ -384,3 +384,16 @@ def test_more_than_the_worker_can_hold_is_sent_back(web: Web, monkeypatch: pytes
     for _ in range(20):
         assert web.post(gzip.compress(event()), Content_Encoding="gzip").status_code == 202
     assert web.app.ingest._pending_bytes == 0
+
+
+@pytest.mark.parametrize("sent", [b"", event()[:-1]])
+def test_a_body_that_does_not_come_is_given_up(web: Web, monkeypatch: pytest.MonkeyPatch, sent: bytes) -> None:
+    monkeypatch.setattr("tallystream.web.ingest.BODY_SECONDS_MAX", 0.2)
+    with raw_connection(web) as connection:
+        connection.sendall(
+            b"POST /v1/events HTTP/1.1\r\nHost: localhost\r\nContent-Length: %d\r\n\r\n%s" % (len(event()), sent)
+        )
+        answer = connection.recv(65_536)
+    assert answer.startswith(b"HTTP/1.1 408 ") and b'"error":"timeout"' in answer
+    assert web.app.ingest._pending_bytes == 0
+    assert web.lines() == []

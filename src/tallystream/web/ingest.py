@@ -134,26 +134,19 @@ class Ingest:
         length = headers.get(b"content-length")
         if length is not None and int(length) > bytes_max:
             raise bodies.too_large(f"{int(length):,} bytes", bytes_max)
-        message = await receive()
-        if message["type"] == "http.disconnect":
-            raise _ClientGoneError
-        body: bytes = message["body"]
-        held.take(len(body))
-        if message["more_body"]:
-            try:
-                async with asyncio.timeout(BODY_SECONDS_MAX):
-                    body = await self._read_rest(body, receive, bytes_max, held)
-            except TimeoutError:
-                raise RequestRefusedError(
-                    408, "timeout", f"the body was not whole after {BODY_SECONDS_MAX} s; send less at once"
-                ) from None
+        try:
+            async with asyncio.timeout(BODY_SECONDS_MAX):
+                body = await self._receive_body(receive, bytes_max, held)
+        except TimeoutError:
+            message = f"the body was not whole after {BODY_SECONDS_MAX} s; send less at once"
+            raise RequestRefusedError(408, "timeout", message) from None
         if len(body) > bytes_max:
             raise bodies.too_large(f"over {bytes_max:,} bytes", bytes_max)
         return body
 
-    async def _read_rest(self, first: bytes, receive: Receive, bytes_max: int, held: "_Held") -> bytes:
-        pieces = [first]
-        size = len(first)
+    async def _receive_body(self, receive: Receive, bytes_max: int, held: "_Held") -> bytes:
+        pieces: list[bytes] = []
+        size = 0
         more = True
         while more and size <= bytes_max:
             message = await receive()
