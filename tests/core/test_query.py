@@ -98,6 +98,7 @@ def test_fields_stay_apart_in_the_order_of_the_counter() -> None:
         ("[1]", {"[1]"}),
         ('{"a":1}', {'{"a":1}'}),
         ("\ud800", {"\ud800"}),
+        ("[" * 10_000, {"[" * 10_000}),
         ("", {""}),
     ],
 )

@@ -274,7 +274,7 @@ def _parse_filters(groups: Iterable[tuple[str, str]], counter: Counter) -> dict[
         values: set[tuple[type, GroupValue]] = {typed_value(text)}
         try:
             literal: Any = msgspec.json.decode(text)
-        except (msgspec.DecodeError, UnicodeEncodeError):
+        except (msgspec.DecodeError, UnicodeEncodeError, RecursionError):
             literal = text
         if not isinstance(literal, list | dict):
             whole = isinstance(literal, float) and literal.is_integer()
