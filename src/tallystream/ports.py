@@ -202,7 +202,11 @@ class CounterStore(Protocol):
         ...
 
     def rejected_events(self, reason: str | None = None, before: int | None = None, limit: int = 50) -> list[RejectedEvent]:
-        """Return kept rejected events, newest (highest id) first, with id < before."""
+        """
+        Return kept rejected events, newest (highest id) first, with id < before; at least one if there are any.
+
+        Fewer than `limit` does not mean that there are no more: so many would fill the memory where they are large.
+        """
         ...
 
     def throughput(self, since_ms: int) -> list[tuple[int, Ledger]]:

@@ -254,6 +254,17 @@ def test_rejected_events_are_kept_with_bytes_and_reason(make_plane: MakePlane) -
     assert plane.store.rejected_sequences(events[0].shard) == {0, 1, 2}
 
 
+def test_large_rejected_events_come_a_few_at_a_time(make_plane: MakePlane) -> None:
+    plane = make_plane()
+    for _ in range(5):
+        plane.count(b"x" * 3_000_000)
+    found: list[int] = []
+    while events := plane.store.rejected_events(before=found[-1] if found else None):
+        assert len(events) <= 3
+        found += [event.id for event in events]
+    assert found == [5, 4, 3, 2, 1]
+
+
 def test_a_step_holds_only_so_many_bytes_of_rejected_events(make_plane: MakePlane) -> None:
     plane = make_plane()
     for _ in range(80):

@@ -2,7 +2,7 @@
 
 import threading
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any, Literal
 
@@ -22,6 +22,8 @@ _CHANGES_KEPT_MS = 3_600_000  # far longer than any follower is behind
 _MINUTES_KEPT_MS = 30 * 86_400_000
 _SERIES_CACHED_MAX = 100_000
 _VARIABLES_MAX = 500  # bound values in one statement
+
+_REJECTED_BYTES_MAX = 8 * 1024 * 1024  # of rejected events that one read hands out, and what the last of them is over it
 
 _ALL_TIME = -1
 
@@ -364,12 +366,20 @@ class SQLiteCounterStore:
 
     def rejected_events(self, reason: str | None = None, before: int | None = None, limit: int = 50) -> list[RejectedEvent]:
         """See ports.CounterStore."""
-        rows = self._fetch(
+        statement = (
             "SELECT id, shard, sequence, arrival_ms, reason, message, data FROM rejected"
-            f" WHERE id < ? {'AND reason = ?' if reason is not None else ''} ORDER BY id DESC LIMIT ?",
-            (2**62 if before is None else before, *([reason] if reason is not None else []), limit),
+            f" WHERE id < ? {'AND reason = ?' if reason is not None else ''} ORDER BY id DESC LIMIT ?"
         )
-        return [RejectedEvent(*row) for row in rows]
+        values = (2**62 if before is None else before, *([reason] if reason is not None else []), limit)
+        events: list[RejectedEvent] = []
+        size_bytes = 0
+        with self._reader_lock, storage_errors(self.path), closing(self._reader.execute(statement, values)) as rows:
+            for row in rows:
+                events.append(RejectedEvent(*row))
+                size_bytes += len(events[-1].data)
+                if size_bytes >= _REJECTED_BYTES_MAX:
+                    break
+        return events
 
     def rejected_reasons(self) -> dict[str, int]:
         """See ports.CounterStore."""

@@ -70,12 +70,13 @@ def rejected_routes(services: Services) -> list[Route]:
 def list_events(store: CounterStore, reason: str | None, before: int | None, limit: int) -> RejectedAnswer:
     """Return a page of the rejected events, newest first: the same over HTTP and from `tally rejected list --data`."""
     reasons = store.rejected_reasons()
-    events = store.rejected_events(reason, before, limit + 1)
+    events = store.rejected_events(reason, before, limit)
+    has_more = bool(events) and bool(store.rejected_events(reason, events[-1].id, 1))
     return RejectedAnswer(
         total=sum(reasons.values()) if reason is None else reasons.get(reason, 0),
         reasons=reasons,
-        next=events[limit - 1].id if len(events) > limit else None,
-        events=[describe_event(event) for event in events[:limit]],
+        next=events[-1].id if has_more else None,
+        events=[describe_event(event) for event in events],
     )
 
 
