@@ -312,6 +312,25 @@ def test_a_retry_whose_events_another_took_stores_nothing(make_plane: MakePlane)
     assert plane.values() == {("a",): {NOW_MS: 1}}
 
 
+def test_a_retry_counts_what_another_one_at_the_same_time_leaves(
+    make_plane: MakePlane, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plane = make_plane()
+    plane.count({"t": None, "time": NOW_MS, "event": "a"}, {"t": [], "time": NOW_MS, "event": "b"})
+    plane.declare(definition(event_time="time"))
+    commit = plane.store.commit_retry
+
+    def commit_behind_another(*arguments: Any) -> bool:
+        monkeypatch.setattr(plane.store, "commit_retry", commit)
+        assert retry_rejected(plane.store, plane.definition, "invalid_event_time", NOW_MS).counted == 1
+        return plane.store.commit_retry(*arguments)
+
+    monkeypatch.setattr(plane.store, "commit_retry", commit_behind_another)
+    assert retry_rejected(plane.store, plane.definition, None, NOW_MS).counted == 1
+    assert plane.values() == {("a",): {NOW_MS: 1}, ("b",): {NOW_MS: 1}}
+    assert plane.store.ledger() == Ledger(received=2, counted=2)
+
+
 # Expiry and failure.
 
 

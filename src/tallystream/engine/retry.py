@@ -19,10 +19,10 @@ def retry_rejected(store: CounterStore, definition: Definition, reason: str | No
     total = Ledger()
     before: int | None = None
     while events := store.rejected_events(reason, before, _EVENTS_MAX):
-        before = events[-1].id
         tallies, moved, ledger = _judge(tallier, events)
         if moved and not store.commit_retry(tallies, moved, now_ms):
-            continue  # another retry took some of these events meanwhile
+            continue  # another retry took some of these events meanwhile: once more with those that it left
+        before = events[-1].id
         total = total.plus(ledger)
     return total
 
