@@ -14,7 +14,8 @@ INTRODUCTION = """\
 # Benchmarks
 
 Written by `make bench`, which anyone can run. Ratios are of one run, contestants taking turns; figures are medians of at least
-five runs, except memory and the time until an event is visible, which are of one long run. The events have about 187 bytes and 12 types, 0.1 % of them are malformed, and one counter has windows of 1m, 15m and 1h.
+five runs, except memory and the time until an event is visible, which are of one long run. The events have about 187 bytes
+and 12 types, 0.1 % of them are malformed, and one counter has windows of 1m, 15m and 1h.
 Absolute figures say as much about the machine as about Tallystream: compare them with your own.
 
 """
