@@ -188,6 +188,8 @@ def test_the_example_is_a_definition_and_shows_every_setting() -> None:
         ('event_time = "t"', 'event_time = "a..b"', "stream.event_time", '"a..b"', "a dotted path", "name of a field"),
         ('event_time = "t"', 'event_time = "a.b.c.d.e.f.g.h.i"', "stream.event_time", '"a.b', "8 field names", "name"),
         ('event_time = "t"', f'event_time = "{"x" * 129}"', "stream.event_time", "x…", "128 characters", "name"),
+        ('event_time = "t"', "event_time = 'a\"b'", "stream.event_time", '"a\\"b"', "double quotes", "name"),
+        ('event_time = "t"', "event_time = 'a\\b'", "stream.event_time", '"a\\\\b"', "backslashes", "name"),
         ('event_time = "t"', 'event_time = "a\\tb"', "stream.event_time", '"a\\tb"', "no control characters", "name"),
         ('"t"', '"t"\nmissing_event_time = "arival"', "stream.missing_event_time", '"arival"', '"arrival" or', '"arrival"?'),
         ('"t"', '"t"\nmissing_event_time = true', "stream.missing_event_time", "true", '"arrival" or "reject"', "one of them"),

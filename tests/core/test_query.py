@@ -20,7 +20,7 @@ event_time = "t"
 name = "events"
 group_by = ["event", "user.country"]
 windows = ["1m", "15m", "1h"]
-measures = ["count", "sum(amount)", "mean(amount)"]
+measures = ["count", "sum(amount)", "mean(amount)", "max(total amount)"]
 [[counter]]
 name = "all"
 windows = ["10s"]
@@ -114,6 +114,10 @@ def test_one_and_true_are_different_values() -> None:
 def test_several_values_of_a_field_are_alternatives() -> None:
     filters = parse("group.event=a&group.event=b&group.user.country=de").filters
     assert filters == {"event": {(str, "a"), (str, "b")}, "user.country": {(str, "de")}}
+
+
+def test_a_measure_of_a_field_with_a_space_is_found_by_its_name() -> None:
+    assert parse("measure=max(total amount)").measure.name == "max(total amount)"
 
 
 def test_everything_can_be_asked_for() -> None:

@@ -137,7 +137,8 @@ DottedPath = Annotated[
     str,
     _text(
         _PATH,
-        "a dotted path: 1 to 8 field names with dots between, each 1 to 128 characters, no control characters",
+        "a dotted path: 1 to 8 field names with dots between, each 1 to 128 characters, no control characters, "
+        "double quotes or backslashes",
         'write the name of a field of the event, for example "amount" or "user.country"',
     ),
 ]

@@ -36,7 +36,7 @@ from tallystream.core.errors import DefinitionError, Problem
 TEXT_CHARACTERS_MAX: Final = 4_096
 NESTING_MAX: Final = 64
 INTEGER_MAX: Final = 2**64 - 1  # of a literal, whatever its sign
-PATH: Final = r"[^.\u0000-\u001f\u007f-\u009f]{1,128}(\.[^.\u0000-\u001f\u007f-\u009f]{1,128}){0,7}"
+PATH: Final = r'[^."\\\u0000-\u001f\u007f-\u009f]{1,128}(\.[^."\\\u0000-\u001f\u007f-\u009f]{1,128}){0,7}'
 """What a dotted path looks like, here and in the definition."""
 
 

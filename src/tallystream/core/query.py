@@ -202,7 +202,7 @@ def _parse_whole(single: Mapping[str, str], parameter: str, default: int, larges
 
 def _parse_measure(text: str, counter: Counter) -> Measure:
     measures = {measure.name: measure for measure in counter.measures}
-    measure = measures.get(text.replace(" ", ""))
+    measure = measures.get(text) or measures.get(text.replace(" ", ""))
     if measure is None:
         _refuse("measure", f'counter "{counter.name}" has no measure "{text[:60]}"; it has {_list(measures)}')
     return measure
