@@ -11,6 +11,7 @@ from bisect import bisect_left
 from collections import deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from itertools import chain
 from typing import Final, NamedTuple
 
 from tallystream.core.definition import Definition
@@ -20,6 +21,9 @@ from tallystream.ports import Append, Appended, SourceRange, Stream
 
 GROUP_BYTES_MAX: Final = 4 * 1024 * 1024
 """Bytes of lines after which a group takes no further request: what one commit holds in memory, and for how long it takes."""
+
+JUDGED_ALONE = range(100, 10_000)
+"""Events of a request that is judged when it comes, while its bytes are in the processor's cache; others with their group."""
 
 AnswerEncoder = Callable[[int, Sequence[Rejection]], bytes]
 """How many events were accepted, which were refused → the body of the answer."""
@@ -62,7 +66,7 @@ class GroupCommit:
         self._now_ms = now_ms
         self._observe_seconds = observe_seconds
         self._thread = ThreadPoolExecutor(1, "tally-commit")
-        self._pending: deque[tuple[Submission, asyncio.Future[Outcome]]] = deque()
+        self._pending: deque[tuple[_Judged, asyncio.Future[Outcome]]] = deque()
         self._running: asyncio.Task[None] | None = None
         self.failed_at_ms: int | None = None
         """When storage failed, if the last commit did."""
@@ -75,7 +79,10 @@ class GroupCommit:
         """
         loop = asyncio.get_running_loop()
         future: asyncio.Future[Outcome] = loop.create_future()
-        self._pending.append((submission, future))
+        rejections = None
+        if len(submission.lines) in JUDGED_ALONE:
+            rejections = self._reader.read(submission.lines, self._now_ms()).rejections
+        self._pending.append((_Judged(submission, rejections), future))
         if self._running is None:
             self._running = loop.create_task(self._run())
         return future
@@ -91,7 +98,7 @@ class GroupCommit:
         while self._pending:
             group = self._take()
             try:
-                outcomes = await loop.run_in_executor(self._thread, self._commit, [submission for submission, _ in group])
+                outcomes = await loop.run_in_executor(self._thread, self._commit, [judged for judged, _ in group])
             except Exception as error:  # whoever waits is told, whatever it is
                 for _, future in group:
                     if not future.done():
@@ -102,22 +109,22 @@ class GroupCommit:
                         future.set_result(outcome)
         self._running = None
 
-    def _take(self) -> list[tuple[Submission, "asyncio.Future[Outcome]"]]:
+    def _take(self) -> list[tuple["_Judged", "asyncio.Future[Outcome]"]]:
         group = []
         size_bytes = 0
         while self._pending and size_bytes < GROUP_BYTES_MAX:
             group.append(self._pending.popleft())
-            size_bytes += group[-1][0].size_bytes
+            size_bytes += group[-1][0].submission.size_bytes
         return group
 
     # In the thread.
 
-    def _commit(self, group: list[Submission]) -> list[Outcome]:
+    def _commit(self, judged: list["_Judged"]) -> list[Outcome]:
         started = time.perf_counter()
         now_ms = self._now_ms()
+        answers = self._answers(judged, now_ms)
+        group = [submission for submission, _ in judged]
         lines = group[0].lines if len(group) == 1 else [line for submission in group for line in submission.lines]
-        rejections = self._reader.read(lines, now_ms).rejections
-        answers = _answers(group, rejections)
         keys = self._reader.partition_keys(lines)
         try:
             appended = self._append(group, answers, lines, keys, now_ms)
@@ -151,18 +158,27 @@ class GroupCommit:
             start = end
         return self._stream.append(appends, now_ms)
 
+    def _answers(self, group: list["_Judged"], now_ms: int) -> list[bytes]:
+        """Return each submission's answer, having judged together the events of those that were not judged yet."""
+        rejections: list[Rejection] = []
+        unjudged = [submission.lines for submission, found in group if found is None]
+        if unjudged:
+            rejections = self._reader.read(list(chain.from_iterable(unjudged)), now_ms).rejections
+        indices = [rejection.index for rejection in rejections]
+        answers = []
+        start = 0
+        for submission, found in group:
+            if found is None:
+                end = start + len(submission.lines)
+                own = rejections[bisect_left(indices, start) : bisect_left(indices, end)]
+                found = [rejection._replace(index=rejection.index - start) for rejection in own]
+                start = end
+            answers.append(submission.encode(len(submission.lines) - len(found), found))
+        return answers
 
-def _answers(group: list[Submission], rejections: list[Rejection]) -> list[bytes]:
-    """Return each submission's answer; `rejections` are of all lines of the group, ascending by index."""
-    if not rejections:
-        return [submission.encode(len(submission.lines), ()) for submission in group]
-    answers = []
-    start = 0
-    indices = [rejection.index for rejection in rejections]
-    for submission in group:
-        end = start + len(submission.lines)
-        own = rejections[bisect_left(indices, start) : bisect_left(indices, end)]
-        refused = [rejection._replace(index=rejection.index - start) for rejection in own]
-        answers.append(submission.encode(len(submission.lines) - len(refused), refused))
-        start = end
-    return answers
+
+class _Judged(NamedTuple):
+    """A submission, and its rejections if it was judged already."""
+
+    submission: Submission
+    rejections: list[Rejection] | None
