@@ -53,7 +53,7 @@ _SOURCE_RANGE: Final = re.compile(rb"(\d{1,18})-(\d{1,18})")
 _ONE_ACCEPTED: Final = b'{"accepted":1,"rejected":[]}'
 _SEGMENT_ACCEPTED: Final = b'{"success":true}'
 
-SHORT_BODY_BYTES_MAX: Final = 64 * 1024
+SHORT_BODY_BYTES_MAX: Final = 256 * 1024
 
 _UNUSUAL: Final = frozenset(
     [
