@@ -29,6 +29,7 @@ export function Rejected() {
   const [page, setPage] = useState<RejectedPage | null>(null);
   const [error, setError] = useState<ApiError | null>(null);
   const [attempt, setAttempt] = useState(0);
+  const [outcome, setOutcome] = useState<Retried | null>(null); // here, for it outlives the last rejected event
   const rejected = useCalm(feed.ledger.value?.rejected, REFRESH_MS); // a new one, or one mended: ask again
   const connection = feed.connections.value;
 
@@ -68,7 +69,8 @@ export function Rejected() {
       {error && <ErrorNote error={error} onRetry={reload} />}
       {!page && !error && <Skeleton lines={8} label="Loading rejected events" />}
       {page && Object.keys(page.reasons).length === 0 && (
-        <Empty title="No event was rejected">
+        <Empty title={outcome ? "No event is rejected any more" : "No event was rejected"}>
+          {outcome && <RetryOutcome outcome={outcome} />}
           <p>
             What cannot be counted is kept here with its bytes and the reason, for 30 days at most, so nothing a producer sends
             is lost.
@@ -79,7 +81,7 @@ export function Rejected() {
         <div class="rejected">
           <div class="rejected-side">
             <Reasons page={page} reason={reason} />
-            <Mend reason={reason} onRetried={reload} />
+            <Mend reason={reason} outcome={outcome} onOutcome={setOutcome} onRetried={reload} />
           </div>
           <section class="rejected-list" aria-label="Rejected events">
             <ol>
@@ -157,10 +159,16 @@ function RejectedItem({ event }: { event: RejectedEvent }) {
 }
 
 /** How rejected events are counted after all, and the button that does it. */
-function Mend({ reason, onRetried }: { reason: string | null; onRetried: () => void }) {
+type MendProps = {
+  reason: string | null;
+  outcome: Retried | null;
+  onOutcome: (outcome: Retried | null) => void;
+  onRetried: () => void;
+};
+
+function Mend({ reason, outcome, onOutcome, onRetried }: MendProps) {
   const [busy, setBusy] = useState(false);
   const [asking, setAsking] = useState(false);
-  const [outcome, setOutcome] = useState<Retried | null>(null);
   const [error, setError] = useState<ApiError | null>(null);
   const token = useRef<HTMLInputElement>(null);
   useEffect(() => token.current?.focus(), [asking]);
@@ -168,10 +176,10 @@ function Mend({ reason, onRetried }: { reason: string | null; onRetried: () => v
   const retry = async (event?: Event) => {
     event?.preventDefault();
     setBusy(true);
-    setOutcome(null);
+    onOutcome(null);
     setError(null);
     try {
-      setOutcome(await api.retryRejected(reason, token.current?.value));
+      onOutcome(await api.retryRejected(reason, token.current?.value));
       setAsking(false);
       onRetried();
     } catch (problem) {
@@ -211,16 +219,18 @@ function Mend({ reason, onRetried }: { reason: string | null; onRetried: () => v
           {busy ? "Judging again…" : "Retry now"}
         </button>
       </form>
-      <div role="status">
-        {outcome && (
-          <p class="outcome">
-            {formatNumber(outcome.retried)} judged again: {formatNumber(outcome.counted)} counted,{" "}
-            {formatNumber(outcome.unmatched)} unmatched, {formatNumber(outcome.late)} late, {formatNumber(outcome.duplicate)}{" "}
-            duplicate, {formatNumber(outcome.rejected)} still rejected.
-          </p>
-        )}
-      </div>
+      <div role="status">{outcome && <RetryOutcome outcome={outcome} />}</div>
       {error && <ErrorNote error={error} />}
     </section>
+  );
+}
+
+function RetryOutcome({ outcome }: { outcome: Retried }) {
+  return (
+    <p class="outcome">
+      {formatNumber(outcome.retried)} judged again: {formatNumber(outcome.counted)} counted, {formatNumber(outcome.unmatched)}{" "}
+      unmatched, {formatNumber(outcome.late)} late, {formatNumber(outcome.duplicate)} duplicate,{" "}
+      {formatNumber(outcome.rejected)} still rejected.
+    </p>
   );
 }
