@@ -19,6 +19,7 @@ from tallystream.local.blocks import (
     line_blocks,
     read_opening,
 )
+from tallystream.web.bodies import EVENTS_MAX
 
 JSON_VALUES = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats(-1e9, 1e9) | st.text(st.sampled_from('a"\\{}[],\n é\U0001f600')),
@@ -140,3 +141,14 @@ def test_a_byte_order_mark_and_blanks_are_no_part_of_the_first_event() -> None:
     assert events_of(blocks([b"\xef\xbb\xbf", b" \r\n", b'{"a":1}\n'])) == [b'{"a":1}']
     assert read_opening([b"\xef\xbb\xbf\n[", b"1]"])[:2] == (True, 5)
     assert events_of(blocks([])) == []
+
+
+@pytest.mark.parametrize(
+    "text", [b"1\n" * 500_000, b"[" + b"1," * 500_000 + b"1]", b"\n" * 999_998 + b"1\n"], ids=["lines", "array", "blank"]
+)
+def test_no_block_holds_more_events_than_a_request_may(text: bytes) -> None:
+    parts = list(blocks([text]))
+    assert max(len(block.lines) for block in parts) <= EVENTS_MAX
+    assert len(events_of(iter(parts))) == text.count(b"1")
+    assert parts[-1].end == len(text)
+    assert all(before.end < after.end for before, after in pairwise(parts))

@@ -149,6 +149,16 @@ def test_lines_that_compress_very_well_are_no_bomb(server: TallyServer) -> None:
     wait_counted(server, 15_000)
 
 
+@pytest.mark.parametrize("text", [b"{}\n" * 250_000, b"[" + b"1," * 250_000 + b"1]"], ids=["lines", "array"])
+def test_so_many_tiny_events_that_a_block_of_them_takes_two_requests(tmp_path: Path, server: TallyServer, text: bytes) -> None:
+    (tmp_path / "e").write_bytes(text)
+    events = text.count(b"{}") or text.count(b"1")
+    with closing(UploadSink(server.url, None, 60, lambda _: None)) as sink:
+        assert ingest(FileSource(tmp_path / "e"), sink, again=False, on_progress=lambda _: None).events == events
+        assert sum(sink.rejected.values()) == events  # also those that the answers do not list
+    wait_counted(server, events)
+
+
 def test_a_source_that_stands_elsewhere_is_refused(server: TallyServer) -> None:
     with closing(UploadSink(server.url, None, 60, lambda _: None)) as sink:
         sink.store([line(0)], SourceRange("s", 0, 10))

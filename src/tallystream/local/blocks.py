@@ -16,6 +16,7 @@ import msgspec
 
 from tallystream.core.errors import TallystreamError
 from tallystream.core.event import EVENT_BYTES_MAX
+from tallystream.web.bodies import EVENTS_MAX
 
 PIECE_BYTES_MAX = EVENT_BYTES_MAX  # of one piece of input: a block is about as large
 # What a longer event is cut to. One byte over the limit, so that it is rejected as too large with its beginning kept.
@@ -24,7 +25,7 @@ BLANK = b" \t\r\n"
 
 
 class Block(NamedTuple):
-    """Some events of a text, and the position behind them, from which reading can go on."""
+    """Some events of a text, at most as many as a request may hold, and the position behind them, from where to go on."""
 
     lines: list[bytes]
     end: int
@@ -86,7 +87,7 @@ def line_blocks(pieces: Iterable[bytes], position: int, *, leave_unfinished: boo
     """
     carry = b""  # the beginning of a line whose end has not come yet, at most CUT_BYTES of it
     dropped = 0  # how many bytes of that line are not in `carry`
-    for piece in pieces:
+    for piece in _parts(pieces):
         whole, line_feed, tail = piece.rpartition(b"\n")
         if line_feed:
             text = carry + whole
@@ -107,6 +108,16 @@ def line_blocks(pieces: Iterable[bytes], position: int, *, leave_unfinished: boo
         )
     if carry.strip():
         yield Block([carry], position + len(carry) + dropped)
+
+
+def _parts(pieces: Iterable[bytes]) -> Iterator[bytes]:
+    """Yield the pieces, cut so that none ends more than EVENTS_MAX events: an event and what ends it take two bytes or more."""
+    for piece in pieces:
+        if piece.count(b"\n") + piece.count(b",") < EVENTS_MAX:
+            yield piece
+        else:
+            for start in range(0, len(piece), 2 * EVENTS_MAX):
+                yield piece[start : start + 2 * EVENTS_MAX]
 
 
 def is_unfinished(line: bytes) -> bool:
@@ -138,7 +149,7 @@ def array_blocks(pieces: Iterable[bytes], position: int) -> Iterator[Block]:
         UnfinishedInputError: the array is not closed, or something follows it.
     """
     array = _Array(position)
-    for piece in pieces:
+    for piece in _parts(pieces):
         yield from array.feed(piece)
     array.finish()
 

@@ -54,7 +54,7 @@ class UploadSink:
 
     @property
     def rejected(self) -> dict[str, int]:
-        """Reason code → events of ours that the server refused."""
+        """Reason code → events of ours that the server refused; "unlisted" for those of which it does not say why."""
         return dict(self._rejected)
 
     def position(self, source: str) -> int:
@@ -86,6 +86,8 @@ class UploadSink:
         if status != http.HTTPStatus.ACCEPTED:
             raise self._refused(status, answer)
         self._rejected.update(rejection["reason"] for rejection in answer["rejected"])
+        if "rejected_unlisted" in answer:
+            self._rejected["unlisted"] += answer["rejected_unlisted"]
 
     def finish(self) -> None:
         """See ingest.Sink: what the server has taken, it counts by itself."""
