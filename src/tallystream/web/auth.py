@@ -50,27 +50,29 @@ class Access:
         """
         Permit a request to send events: by the write token, by the browser key from a listed origin, or on loopback.
 
-        The token or key is `Authorization: Bearer TOKEN`, the user name of `Authorization: Basic`; the key also `?key=`.
+        The token or key is `Authorization: Bearer TOKEN`, the user name of `Authorization: Basic`; the key also `?key=`. Where
+        no token is set, loopback is enough for programs and for the server's own pages; pages of other origins need the key.
 
         Raises:
             RequestRefusedError: 401 for a missing or wrong token or key, 403 for a foreign origin or host.
         """
         origin = headers.get(b"origin")
         listed = origin is not None and self.is_listed(origin)
-        if origin is not None and not listed and not is_same_origin(origin, headers.get(b"host", b"")):
+        is_foreign = origin is not None and not is_same_origin(origin, headers.get(b"host", b""))
+        if origin is not None and is_foreign and not listed:
             raise _foreign_origin(origin)
         cors_origin = origin if listed else None
         key = _query_key(query) if query else None
         if key is not None:
             return self._permit_key(key, origin, cors_origin)
-        if self._write is None:
+        if self._write is None and not is_foreign:
             _check_loopback(headers.get(b"host", b""), "TALLY_WRITE_TOKEN")
             return WritePermit(cors_origin=cors_origin) if cors_origin else _PERMITTED
         shown = _shown_secret(headers)
-        if shown is not None and hmac.compare_digest(shown, self._write):
+        if shown is not None and self._write is not None and hmac.compare_digest(shown, self._write):
             return WritePermit(cors_origin=cors_origin) if cors_origin else _PERMITTED
-        if shown is not None and self._is_browser_key(shown):
-            return self._permit_key(shown, origin, cors_origin)
+        if self._write is None or (shown is not None and self._is_browser_key(shown)):
+            return self._permit_key(shown or b"", origin, cors_origin)
         raise _unauthorized("sending events", "write token (TALLY_WRITE_TOKEN)")
 
     def _permit_key(self, key: bytes, origin: bytes | None, cors_origin: bytes | None) -> WritePermit:
