@@ -87,6 +87,7 @@ def test_check_shows_every_mistake_at_once(directory: Path) -> None:
         DEFINITION.replace('"1m"', '"7m"').replace('"time"', "5").replace("group_by", "groupby")
     )
     done = tally(directory, "check", "wrong.toml")
+    assert tally(directory, "check", "--config", "wrong.toml").stderr == done.stderr
     assert (done.returncode, done.stdout) == (1, "")
     assert done.stderr.startswith("tally: the definition has 3 mistakes:\n\n")
     for key in ("stream.event_time", 'counter "events".windows[0]', 'counter "events".groupby'):
@@ -105,6 +106,10 @@ def test_check_prints_the_schema(directory: Path) -> None:
         (["nonsense"], "No such command 'nonsense'"),
         (["chek"], "No such command 'chek'. Did you mean 'check'?"),
         (["check", "absent.toml"], "absent.toml does not exist; name your definition, or write one with `tally init`"),
+        (["check", "--config", "absent.toml"], "absent.toml does not exist"),
+        (["check", "tally.toml", "--config", "tally.toml"], "named twice, tally.toml and --config tally.toml; name it once"),
+        (["query", "events"], "Missing option '--window'"),
+        (["query", "events", "--url", "http://127.0.0.1:1"], "Missing option '--window'"),
         (["up", "--config", "absent.toml"], "absent.toml does not exist"),
         (["up", "--port", "70000"], "70000 is not in the range"),
         (["check", "latin.toml"], "latin.toml is not UTF-8 at byte 8"),

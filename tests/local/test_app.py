@@ -242,7 +242,7 @@ def test_loopback_needs_no_tokens(host: str) -> None:
     refuse_open_address(host, Tokens())
 
 
-@pytest.mark.parametrize("host", ["0.0.0.0", "::", "192.168.1.5", "example.com"])
+@pytest.mark.parametrize("host", ["0.0.0.0", "::", "192.168.1.5"])
 def test_other_addresses_need_both_tokens(host: str) -> None:
     for tokens in (Tokens(), Tokens(write="w"), Tokens(read="r")):
         with pytest.raises(TallystreamError, match=r"or listen on 127\.0\.0\.1"):
@@ -264,9 +264,15 @@ def test_tokens_come_from_the_environment_or_from_files(tmp_path: Path) -> None:
             read_tokens(environment)
 
 
+@pytest.mark.parametrize("host", ["nonsense.invalid", "a" * 70, ""])
+def test_a_host_that_does_not_exist_is_said_to_be_that(host: str) -> None:
+    with pytest.raises(TallystreamError, match=f"--host {host} is no address of this machine: "):
+        refuse_open_address(host, Tokens())
+    with pytest.raises(TallystreamError, match=f"--host {host} is no address of this machine: "):
+        listen(host, 0)
+
+
 def test_an_address_that_is_not_ours() -> None:
-    with pytest.raises(TallystreamError, match=r"--host nonsense\.invalid is no address"):
-        listen("nonsense.invalid", 0)
     with pytest.raises(TallystreamError, match=r"cannot listen on 192\.0\.2\.1"):
         listen("192.0.2.1", 0)
 

@@ -5,8 +5,9 @@ from importlib.resources import files
 from pathlib import Path
 
 import click
+from click.core import ParameterSource
 
-from tallystream.cli.options import read_definition
+from tallystream.cli.options import config_option, read_definition
 from tallystream.core.definition import definition_schema, parse_definition
 from tallystream.core.errors import TallystreamError
 
@@ -42,11 +43,13 @@ def init(path: Path, force: bool) -> None:
 
 
 @click.command()
-@click.argument("path", type=click.Path(path_type=Path), default="tally.toml")
+@click.argument("path", type=click.Path(path_type=Path), required=False)
+@config_option
 @click.option("--schema", is_flag=True, help="Print the JSON Schema of definitions instead, for editors.")
-def check(path: Path, schema: bool) -> None:
+@click.pass_context
+def check(ctx: click.Context, path: Path | None, config: Path, schema: bool) -> None:
     """
-    Find every mistake in the definition PATH (by default tally.toml).
+    Find every mistake in a definition, named as PATH or, as for the other commands, with --config.
 
     Each is shown with its key, what was found, what is allowed, and how to mend it. Exits with 0 if there is none, 1 if there
     are some, 2 if the file cannot be read.
@@ -54,6 +57,10 @@ def check(path: Path, schema: bool) -> None:
     if schema:
         click.echo(json.dumps(definition_schema(), indent=2, ensure_ascii=False))
         return
+    if path is None:
+        path = config
+    elif ctx.get_parameter_source("config") is ParameterSource.COMMANDLINE:
+        raise click.UsageError(f"the definition is named twice, {path} and --config {config}; name it once")
     definition = parse_definition(read_definition(path))
     counters = ", ".join(counter.name for counter in definition.counters)
     click.echo(f"{path} is right: {definition.name!r} counts {counters}")

@@ -36,7 +36,7 @@ _STEERING = re.compile("[\x00-\x09\x0b\x0c\x0e-\x1f\x7f-\x9f\u200e\u200f\u2028-\
 
 @click.command()
 @click.argument("counter")
-@click.option("--window", metavar="DURATION", help="One of the counter's windows, or a multiple: 1m, 15m, 1d.")
+@click.option("--window", metavar="DURATION", required=True, help="One of the counter's windows, or a multiple: 1m, 15m, 1d.")
 @click.option("--from", "from_", metavar="TIME", help="Start: -3h, 2026-09-21T10:00:00Z, epoch ms.  [default: 60 windows ago]")
 @click.option("--to", metavar="TIME", help="End, exclusive.  [default: now]")
 @click.option("--group", "groups", multiple=True, metavar="FIELD=VALUE", help="Only groups with this value; may be repeated.")

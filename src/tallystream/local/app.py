@@ -9,7 +9,7 @@ import socket
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from msgspec.structs import replace
 
@@ -135,9 +135,9 @@ def _read_token(environment: Mapping[str, str], name: str) -> str | None:
 
 
 def refuse_open_address(host: str, tokens: Tokens) -> None:
-    """Raise StartError if an address that others can reach would be served without both tokens."""
+    """Raise StartError if an address that others can reach would be served without both tokens, or the host is unknown."""
     missing = [name for name, token in (("TALLY_WRITE_TOKEN", tokens.write), ("TALLY_READ_TOKEN", tokens.read)) if not token]
-    if missing and not _is_loopback(host):
+    if missing and not all(ipaddress.ip_address(address[0]).is_loopback for *_, address in _resolve(host, 0)):
         raise StartError(
             f"--host {host} can be reached from other machines, but nothing is set for {' and '.join(missing)}: "
             "anybody could send events or read the counts. Set both in the environment (or name files with "
@@ -145,13 +145,16 @@ def refuse_open_address(host: str, tokens: Tokens) -> None:
         )
 
 
-def _is_loopback(host: str) -> bool:
-    if host == "localhost":
-        return True
+_AddressInfo = tuple[int, int, int, str, tuple[Any, ...]]
+
+
+def _resolve(host: str, port: int) -> Sequence[_AddressInfo]:
+    """Return what a name or address stands for; see socket.getaddrinfo."""
     try:
-        return ipaddress.ip_address(host.strip("[]")).is_loopback
-    except ValueError:
-        return False  # a name could be anything
+        return socket.getaddrinfo(host.strip("[]"), port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+    except (socket.gaierror, UnicodeError) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise StartError(f"--host {host} is no address of this machine: {reason}; give one, such as 127.0.0.1") from error
 
 
 def listen(host: str, port: int) -> socket.socket:
@@ -161,9 +164,8 @@ def listen(host: str, port: int) -> socket.socket:
     Raises:
         StartError: the address is not ours, or the port is in use or not allowed.
     """
-    host = host.strip("[]")
+    family, kind, protocol, _, address = _resolve(host, port)[0]
     try:
-        family, kind, protocol, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)[0]
         listener = socket.socket(family, kind, protocol)
         try:
             listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -172,10 +174,6 @@ def listen(host: str, port: int) -> socket.socket:
         except BaseException:
             listener.close()
             raise
-    except socket.gaierror as error:
-        raise StartError(
-            f"--host {host} is no address of this machine: {error.strerror}; give one, such as 127.0.0.1"
-        ) from error
     except PermissionError as error:
         raise StartError(f"this user may not listen on port {port}; give one from 1024 on with --port") from error
     except OSError as error:
