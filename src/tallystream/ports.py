@@ -6,7 +6,7 @@ from typing import Literal, NamedTuple, Protocol
 
 from tallystream.core.aggregate import Partial
 from tallystream.core.alarm import State
-from tallystream.core.counting import Ledger, Tally
+from tallystream.core.counting import Delivery, Ledger, Tally
 from tallystream.core.definition import Counter, Definition
 from tallystream.core.event import GroupValue
 
@@ -130,15 +130,21 @@ class CounterStore(Protocol):
 
     def positions(self) -> dict[int, int]: ...
 
-    def seen(self, event_ids: Iterable[str]) -> set[str]:
-        """Return those of the ids that are stored as seen."""
+    def seen(self, event_ids: Iterable[str]) -> dict[str, Delivery]:
+        """
+        Return those of the ids that are stored as seen, each with the delivery that was judged.
+
+        An id is known for at least `retention` after the latest delivery of it was counted, so for as long as one of them,
+        duplicates included, is in the stream.
+        """
         ...
 
     def commit(self, tally: Tally, now_ms: int) -> bool:
         """
         Store a tally in one transaction, on the condition that the shard stands at tally.first_sequence.
 
-        Returns False, and stores nothing, when it stands elsewhere: the tally was counted already, or is not due yet.
+        Returns False, and stores nothing, when it stands elsewhere (the tally was counted already, or is not due yet), or
+        when an event id is no longer new, or no longer known, as it was to the tally: judge the lines again.
         Cost: one transaction, an upsert for each cell touched.
         """
         ...
@@ -220,7 +226,8 @@ class CounterStore(Protocol):
         Move rejected events to the outcomes that they have now, in one transaction: their rows go, the tallies come.
 
         The tallies' ledgers are added as they are: no event is new, so they hold 0 received, and one rejected less for each
-        event that another outcome gains. Returns False, and stores nothing, when a row of rejected_ids is gone.
+        event that another outcome gains. Returns False, and stores nothing, when a row of rejected_ids is gone, or an event id
+        is no longer new, or no longer known, as it was to a tally.
         """
         ...
 
@@ -376,7 +383,7 @@ class AlarmStore(Protocol):
 
     def add_mute(self, alarms: Sequence[str], from_ms: int, until_ms: int, by: str, note: str) -> Mute: ...
 
-    def end_mute(self, id: int, now_ms: int) -> bool:
+    def end_mute(self, mute_id: int, now_ms: int) -> bool:
         """End a mute now; False if there is none that is under way or to come."""
         ...
 
@@ -407,11 +414,11 @@ class AlarmStore(Protocol):
         """
         ...
 
-    def mark_sent(self, session: int, id: str, now_ms: int) -> None:
+    def mark_sent(self, session: int, message_id: str, now_ms: int) -> None:
         """Note that a message was delivered; an Action in the history of its alarms."""
         ...
 
-    def mark_failed(self, session: int, id: str, error: str, retry_ms: int | None, now_ms: int) -> None:
+    def mark_failed(self, session: int, message_id: str, error: str, retry_ms: int | None, now_ms: int) -> None:
         """Note that a message was not delivered, and when it is tried again; None: never, which the history says."""
         ...
 
