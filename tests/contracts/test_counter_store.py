@@ -9,17 +9,18 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from tallystream.core.counting import Ledger
+from tallystream.core.counting import Ledger, Tally
 from tallystream.core.definition import Definition, parse_definition
 from tallystream.core.errors import StorageError
 from tallystream.engine.count import CountStep, RunTallier
 from tallystream.engine.retry import retry_rejected
 from tallystream.local.counters import REJECTED_KEPT_MS, SQLiteCounterStore
 from tallystream.local.stream import SQLiteStream
-from tallystream.ports import Append, Chunk
+from tallystream.ports import Append, Chunk, RejectedEvent
 
 NOW_MS = 1_795_433_580_000  # 2026-11-23T11:33:00Z
 DAY_MS = 86_400_000
+MINUTE_MS = 60_000  # times are kept to the minute of arrival
 
 
 def definition(stream: str = "", events: str = 'group_by = ["event"]', more: str = "", event_time: str = "t") -> Definition:
@@ -38,7 +39,17 @@ windows = ["1m", "1h"]
 
 
 DEFINITION = definition()
+WITH_IDS = definition('event_id = "id"')
 GIFTS = definition(events='measures = ["sum(amount)", "min(amount)", "max(amount)"]')
+
+
+def _as_chunk(event: RejectedEvent) -> Chunk:
+    return Chunk(event.shard, event.sequence, event.arrival_ms, [event.data])
+
+
+def retried(tally: Tally) -> Tally:
+    """Return a tally of one rejected event as a retry hands it to the store."""
+    return tally._replace(ledgers={at: ledger._replace(received=0, rejected=-1) for at, ledger in tally.ledgers.items()})
 
 
 class Plane:
@@ -331,6 +342,109 @@ def test_a_retry_counts_what_another_one_at_the_same_time_leaves(
     assert plane.store.ledger() == Ledger(received=2, counted=2)
 
 
+def test_a_retry_and_counting_that_meet_the_same_new_id_count_it_once(
+    make_plane: MakePlane, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plane = make_plane(WITH_IDS)
+    plane.count({"id": 7, "t": None, "time": NOW_MS, "event": "a"})
+    plane.declare(definition('event_id = "id"', event_time="time"))
+    commit = plane.store.commit_retry
+
+    def commit_behind_the_count(*arguments: Any) -> bool:
+        monkeypatch.setattr(plane.store, "commit_retry", commit)
+        plane.count({"id": 7, "time": NOW_MS, "event": "a"})
+        return plane.store.commit_retry(*arguments)
+
+    monkeypatch.setattr(plane.store, "commit_retry", commit_behind_the_count)
+    assert retry_rejected(plane.store, plane.definition, None, NOW_MS) == Ledger(received=1, duplicate=1)
+    assert plane.values() == {("a",): {NOW_MS: 1}}
+    assert plane.store.ledger() == Ledger(received=2, counted=1, duplicate=1)
+
+
+def test_counting_that_meets_an_id_behind_a_retry_judges_it_again(
+    make_plane: MakePlane, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plane = make_plane(WITH_IDS)
+    plane.count({"id": 7, "t": None, "time": NOW_MS, "event": "a"})
+    plane.declare(definition('event_id = "id"', event_time="time"))
+    plane.send({"id": 7, "time": NOW_MS, "event": "a"}, {"id": 8, "time": NOW_MS, "event": "b"})
+    commit = plane.store.commit
+
+    def commit_behind_the_retry(*arguments: Any) -> bool:
+        monkeypatch.setattr(plane.store, "commit", commit)
+        assert retry_rejected(plane.store, plane.definition, None, NOW_MS).counted == 1
+        return plane.store.commit(*arguments)
+
+    monkeypatch.setattr(plane.store, "commit", commit_behind_the_retry)
+    assert plane.step.step(NOW_MS) == 0
+    plane.count()
+    assert plane.values() == {("a",): {NOW_MS: 1}, ("b",): {NOW_MS: 1}}
+    assert plane.store.ledger() == Ledger(received=3, counted=2, duplicate=1)
+
+
+# Event ids.
+
+
+def test_an_id_is_known_for_the_retention_after_its_latest_delivery(make_plane: MakePlane) -> None:
+    plane = make_plane(WITH_IDS)
+    for hours in (0, 20, 40):
+        now_ms = NOW_MS + hours * 60 * MINUTE_MS
+        plane.count({"id": 7, "event": "a"}, now_ms=now_ms)
+        plane.store.expire(WITH_IDS, now_ms)
+    assert plane.store.ledger() == Ledger(received=3, counted=1, duplicate=2)
+    first = plane.store.seen(["7"])["7"]
+    assert first.sequence == 0
+    plane.store.expire(WITH_IDS, NOW_MS + 64 * 60 * MINUTE_MS + MINUTE_MS + 1)
+    assert plane.store.seen(["7"]) == {}
+
+
+def test_an_id_that_was_counted_late_is_known_for_the_retention_from_then_on(make_plane: MakePlane) -> None:
+    plane = make_plane(WITH_IDS)
+    plane.send({"id": 7, "event": "a"})
+    plane.send({"id": 8, "event": "a"}, now_ms=NOW_MS + DAY_MS)
+    plane.count(now_ms=NOW_MS + DAY_MS)  # counting was behind: both in one step, or in two
+    plane.store.expire(WITH_IDS, NOW_MS + 2 * DAY_MS)
+    plane.count({"id": 7, "event": "a"}, {"id": 8, "event": "a"}, now_ms=NOW_MS + 2 * DAY_MS)
+    assert plane.store.ledger() == Ledger(received=4, counted=2, duplicate=2)
+
+
+def test_ids_of_old_rejected_events_are_known_from_their_retry_on(make_plane: MakePlane) -> None:
+    plane = make_plane(WITH_IDS)
+    plane.count(*[{"id": 7, "t": None, "time": NOW_MS, "event": "a"}] * 2)
+    mended = definition('event_id = "id"', event_time="time")
+    plane.declare(mended)
+    retry_ms = NOW_MS + 20 * DAY_MS
+    tally = RunTallier(mended, plane.store.seen).tally([_as_chunk(plane.store.rejected_events()[1])])
+    assert tally is not None
+    assert plane.store.commit_retry([retried(tally)], [plane.store.rejected_events()[1].id], retry_ms)  # cut off after one
+    plane.store.expire(mended, retry_ms)
+    assert retry_rejected(plane.store, mended, None, retry_ms) == Ledger(received=1, duplicate=1)
+    assert plane.store.ledger() == Ledger(received=2, counted=1, duplicate=1)
+
+
+def test_a_tally_that_took_an_id_for_known_is_refused_once_it_is_forgotten(make_plane: MakePlane) -> None:
+    plane = make_plane(WITH_IDS)
+    plane.count({"id": 7, "event": "a"})
+    shard = next(iter(plane.store.positions()))
+    tallier = RunTallier(WITH_IDS, plane.store.seen)
+    tally = tallier.tally([Chunk(shard, 1, NOW_MS, [json.dumps({"id": 7, "t": NOW_MS}).encode()])])
+    assert tally is not None
+    plane.store.expire(WITH_IDS, NOW_MS + 2 * DAY_MS)
+    assert not plane.store.commit(tally, NOW_MS + 2 * DAY_MS)
+    assert plane.store.ledger() == Ledger(received=1, counted=1)
+
+
+def test_what_is_counted_outlives_its_events_when_the_clock_is_set_back(make_plane: MakePlane) -> None:
+    kept = definition('event_id = "id"', 'group_by = ["event"]\nkeep = "2d"')
+    plane = make_plane(kept)
+    plane.send({"id": 7, "event": "a"}, now_ms=NOW_MS + 30 * DAY_MS)  # the clock was a month ahead
+    plane.count(now_ms=NOW_MS)
+    plane.store.expire(kept, NOW_MS + 30 * DAY_MS)
+    assert plane.stream.prune(NOW_MS + 30 * DAY_MS, plane.store.positions()) == 0
+    assert plane.values() == {("a",): {NOW_MS: 1}}
+    assert set(plane.store.seen(["7"])) == {"7"}
+
+
 # Expiry and failure.
 
 
@@ -339,10 +453,10 @@ def test_what_has_outlived_its_time_goes(make_plane: MakePlane) -> None:
     plane = make_plane(kept)
     plane.count({"event": "old", "id": 1}, b"{", now_ms=NOW_MS)
     plane.count({"event": "new", "id": 2}, now_ms=NOW_MS + 2 * DAY_MS)
-    assert plane.store.expire(kept, NOW_MS + 2 * DAY_MS) > 0
+    assert plane.store.expire(kept, NOW_MS + 2 * DAY_MS + MINUTE_MS) > 0
     assert set(plane.values()) == {("old",), ("new",)}  # just as old as allowed
-    assert plane.store.seen(["1", "2"]) == {"2"}
-    plane.store.expire(kept, NOW_MS + 2 * DAY_MS + 1)
+    assert set(plane.store.seen(["1", "2"])) == {"2"}
+    plane.store.expire(kept, NOW_MS + 2 * DAY_MS + MINUTE_MS + 1)
     assert set(plane.values()) == {("new",)}
     assert sum(plane.store.totals("events").values()) == 2  # what was counted stays counted
     assert plane.store.rejected_reasons() == {"invalid_json": 1}
@@ -399,8 +513,15 @@ def test_lines_gone_from_the_stream_are_an_error_not_a_gap(make_plane: MakePlane
 
 def test_a_database_of_another_version_is_refused(make_plane: MakePlane) -> None:
     make_plane().store._writer.execute("PRAGMA user_version = 99")
-    with pytest.raises(StorageError, match="format 99, this Tallystream reads format 1"):
+    with pytest.raises(StorageError, match="format 99, this Tallystream reads format 2"):
         make_plane()
+
+
+def test_a_database_of_another_version_is_not_read_either(make_plane: MakePlane) -> None:
+    store = make_plane().store
+    store._writer.execute("PRAGMA user_version = 1")
+    with pytest.raises(StorageError, match=r"counters\.db has format 1, this Tallystream reads format 2; run the version that"):
+        SQLiteCounterStore(store.path, read_only=True)
 
 
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=30, deadline=None)

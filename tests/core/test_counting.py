@@ -9,7 +9,17 @@ from typing import Any
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tallystream.core.counting import CellKey, Ledger, Tallier, Tally, group_key, group_values, merge_tallies
+from tallystream.core.counting import (
+    NONE_SEEN,
+    CellKey,
+    Delivery,
+    Ledger,
+    Tallier,
+    Tally,
+    group_key,
+    group_values,
+    merge_tallies,
+)
 from tallystream.core.definition import parse_definition
 from tallystream.core.event import Reader
 from tests.oracle import OracleCounter, recount
@@ -52,7 +62,7 @@ def tally(lines: list[bytes], definition: Any = DEFINITION, cuts: tuple[int, ...
     total: Tally | None = None
     bounds = [0, *sorted(min(cut, len(lines)) for cut in cuts), len(lines)]
     for start, end in pairwise(bounds):
-        seen = set(total.event_ids) if total else set()
+        seen = total.event_ids if total else NONE_SEEN
         part = tallier.tally(reader.read(lines[start:end], arrival_ms), seen, shard=3, first_sequence=start)
         total = part if total is None else merge_tallies(total, part)
     assert total is not None
@@ -177,7 +187,8 @@ def test_an_id_counts_once(drawn: list[tuple[Any, str, bool]], cuts: list[int]) 
         for id_, event, late in drawn
     ]
     result = tally(lines, WITH_IDS, tuple(cuts))
-    on_time = [(None if id_ is None else str(id_), event) for id_, event, late in drawn if not late]
+    keyed = [(None if id_ is None else str(id_), event, late) for id_, event, late in drawn]
+    on_time = [(id_, event) for id_, event, late in keyed if not late]
     first: dict[str, str] = {}
     for id_, event in on_time:
         if id_ is not None:
@@ -191,7 +202,21 @@ def test_an_id_counts_once(drawn: list[tuple[Any, str, bool]], cuts: list[int]) 
         duplicate=len(on_time) - len(fresh),
     )
     assert result.ledger == expected
-    assert sorted(result.event_ids) == sorted(first)
+    places = {id_: Delivery(3, sequence) for sequence, (id_, _, late) in reversed(list(enumerate(keyed))) if id_ and not late}
+    assert result.event_ids == places
+    ids = [id_ for id_, _ in on_time]
+    assert result.repeated_ids == {id_ for id_ in first if ids.count(id_) > 1}
+
+
+def test_a_recount_that_knows_the_judged_deliveries_judges_as_the_count_did() -> None:
+    lines = [json.dumps({"t": MINUTE_MS, "id": id_, "event": "a"}).encode() for id_ in ("x", "y", "x", "z")]
+    reader = Reader(WITH_IDS)
+    batch = reader.read([b"{", *lines], MINUTE_MS)
+    judged = {"x": Delivery(3, 13), "y": Delivery(4, 12)}  # in the batch's third event; in another shard
+    result = Tallier(WITH_IDS, reader).tally(batch, judged, shard=3, first_sequence=10)
+    assert result.ledger == Ledger(received=5, counted=2, rejected=1, duplicate=2)
+    assert result.event_ids == {"z": Delivery(3, 14)}
+    assert result.repeated_ids == {"x", "y"}
 
 
 def test_sums_are_decimal() -> None:

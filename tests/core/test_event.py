@@ -41,7 +41,7 @@ def outcome(reader: Reader, *lines: bytes) -> list[str | None]:
     """Return each line's reason, or None for an event."""
     batch = reader.read(lines, ARRIVAL_MS)
     reasons = {rejection.index: rejection.reason for rejection in batch.rejections}
-    assert len(batch.events) + len(reasons) + batch.late == len(lines)
+    assert len(batch.events) + len(reasons) + len(batch.late) == len(lines)
     assert set(reasons.values()) <= set(REASONS)
     return [reasons.get(index) for index in range(len(lines))]
 
@@ -163,7 +163,7 @@ def test_late_and_future_bounds_are_inclusive_and_to_the_millisecond() -> None:
     ok = [event(t=ARRIVAL_MS - hour), event(t=ARRIVAL_MS + minutes), event(t=ARRIVAL_MS)]
     batch = reader.read([*ok, event(t=ARRIVAL_MS - hour - 1), event(t=ARRIVAL_MS + minutes + 1)], ARRIVAL_MS)
     assert len(batch.events) == 3
-    assert batch.late == 1
+    assert batch.late == [3]
     assert [(rejection.index, rejection.reason) for rejection in batch.rejections] == [(4, "future_event_time")]
     assert "300001 ms ahead" in batch.rejections[0].message
 

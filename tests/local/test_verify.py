@@ -13,6 +13,7 @@ from tallystream.core.definition import Definition, parse_definition
 from tallystream.core.errors import StorageError
 from tallystream.engine.count import CountStep
 from tallystream.engine.retry import retry_rejected
+from tallystream.local.counter_worker import drop_old
 from tallystream.local.counters import SQLiteCounterStore
 from tallystream.local.data import DataDirectory
 from tallystream.local.stream import SQLiteStream
@@ -72,6 +73,11 @@ class Site:
     def prune(self, now_ms: int) -> int:
         with self.open() as (stream, store):
             return stream.prune(now_ms, store.positions())
+
+    def drop_old(self, now_ms: int) -> int:
+        """Do what the counter process does each minute."""
+        with self.open() as (stream, store):
+            return drop_old(stream, store, self.definition, now_ms)
 
     def spoil(self, statement: str, file: str = "counters.db") -> None:
         with closing(sqlite3.connect(self.data.path / file)) as connection, connection:
@@ -215,6 +221,41 @@ def test_events_that_are_delivered_twice_count_once(site: Site) -> None:
     site.add([line("a", id=2), line("a", id=3)], NOW_MS + HOUR_MS // 2)
     assert site.prune(NOW_MS + HOUR_MS + 1) == 8
     assert site.differences() == []
+
+
+WITH_IDS = DEFINITION.replace("[stream]", '[stream]\nevent_id = "id"')
+
+
+def test_deliveries_of_one_id_that_differ_are_judged_as_they_were_counted(site: Site) -> None:
+    site.define(WITH_IDS)
+    # In three shards, which are read again in another order than they were counted.
+    for second in (0, 100, 200, 300):
+        site.add([line("a", second, id=1), line("b", second + 1, id=2), line("c", second + 2, id=3)])
+        site.add([line("d", second, id=3), line("e", second + 1, id=2), line("f", second + 2, id=1)])
+    assert site.differences() == []
+    site.spoil("UPDATE cell SET count = count + 1 WHERE series_id = 1")
+    assert site.differences() != []
+
+
+def test_ids_are_judged_right_after_pruning(site: Site) -> None:
+    site.define(WITH_IDS)
+    site.add([line("a", id=1), line("b", id=2), line("c")])
+    site.add([line("other", 60, id=1), line("b", 60, id=2), line("new", id=3)], NOW_MS + HOUR_MS // 2)
+    # The duplicates are in the stream still, when what they are duplicates of is gone.
+    later_ms = NOW_MS + HOUR_MS + 60_001
+    assert site.drop_old(later_ms) == 3
+    assert verify(site.data, site.definition).events == 3
+    assert site.differences() == []
+    site.spoil("UPDATE cell SET count = 0 WHERE series_id = (SELECT id FROM series WHERE key LIKE '%new%')")
+    assert len(site.differences()) == 2
+    assert site.drop_old(NOW_MS + 2 * HOUR_MS) == 3
+
+
+def test_a_count_of_an_id_in_two_deliveries_is_found(site: Site) -> None:
+    site.define(WITH_IDS)
+    site.add([line("a", id=1), line("b", id=1)])
+    site.spoil("DELETE FROM seen")
+    assert site.differences() == ['events ["b"] 1m from 1789999980000', 'events ["b"] 1h from 1789999200000']
 
 
 def test_a_directory_without_data_is_an_error(tmp_path: Path, site: Site) -> None:

@@ -2,10 +2,11 @@
 
 import json
 from collections import Counter as Multiset
-from collections.abc import Callable, Collection, Container, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from functools import lru_cache
 from itertools import compress
 from operator import add, attrgetter
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 from tallystream.core.aggregate import Partial, aggregate_field, merge
@@ -53,6 +54,16 @@ class RejectedLine(NamedTuple):
     data: bytes
 
 
+class Delivery(NamedTuple):
+    """Where in the stream a line lies. Of the deliveries of one event id, one is judged; the others are duplicates of it."""
+
+    shard: int
+    sequence: int
+
+
+NONE_SEEN: Mapping[str, Delivery] = MappingProxyType({})
+
+
 class Tally(NamedTuple):
     """What a run of consecutive lines of one shard, [first_sequence, next_sequence), amounts to."""
 
@@ -62,7 +73,8 @@ class Tally(NamedTuple):
     cells: dict[str, Cells]  # by counter name, for each of the counter's windows
     ledgers: dict[int, Ledger]  # by minute of arrival (its start, UTC milliseconds)
     rejected: list[RejectedLine]
-    event_ids: list[str]  # of the events seen for the first time
+    event_ids: dict[str, Delivery]  # of the events seen for the first time, and where those lie
+    repeated_ids: set[str]  # of the duplicates
     first_arrival_ms: int
 
     @property
@@ -72,6 +84,11 @@ class Tally(NamedTuple):
         for ledger in self.ledgers.values():
             total = total.plus(ledger)
         return total
+
+    @property
+    def arrived_before_ms(self) -> int:
+        """A time by which all of it had arrived: the end of its newest minute."""
+        return max(self.ledgers) + _MINUTE_MS
 
 
 def merge_tallies(a: Tally, b: Tally) -> Tally:
@@ -85,7 +102,8 @@ def merge_tallies(a: Tally, b: Tally) -> Tally:
     for minute_ms, ledger in b.ledgers.items():
         a.ledgers[minute_ms] = a.ledgers.get(minute_ms, Ledger()).plus(ledger)
     a.rejected.extend(b.rejected)
-    a.event_ids.extend(b.event_ids)
+    a.event_ids.update(b.event_ids)
+    a.repeated_ids.update(b.repeated_ids)
     return a._replace(next_sequence=b.next_sequence, first_arrival_ms=min(a.first_arrival_ms, b.first_arrival_ms))
 
 
@@ -118,27 +136,30 @@ class Tallier:
             return []
         return [event_id_text(value) for value in map(self._event_id, batch.events) if value is not None]
 
-    def tally(self, batch: Batch, seen: Container[str] = (), shard: int = 0, first_sequence: int = 0) -> Tally:
+    def tally(self, batch: Batch, seen: Mapping[str, Delivery] = NONE_SEEN, shard: int = 0, first_sequence: int = 0) -> Tally:
         """
         Count a batch.
 
         Args:
             batch: as read by the Reader of the same definition.
-            seen: event ids that were counted before; events with one of them are duplicates, and so is every event
-                of the batch but the first with the same id.
+            seen: event ids that were judged before, and in which delivery. Any other delivery of theirs is a duplicate, and so
+                is every event of the batch but the first with the same id. (The very delivery is not: so a recount that is
+                handed the ids as stored judges every event as the count did, in whatever order it meets them.)
             shard: that the batch is of.
             first_sequence: of the batch's first line.
         """
-        events, slots, new_ids = batch.events, batch.slots, []
+        events, slots = batch.events, batch.slots
+        new_ids: dict[str, Delivery] = {}
+        repeated_ids: set[str] = set()
         if self._event_id is not None:
             fresh = []
-            known = set()
-            for value in map(self._event_id, events):
-                text = None if value is None else event_id_text(value)
-                is_fresh = text is None or not (text in known or text in seen)
-                if is_fresh and text is not None:
-                    known.add(text)
-                    new_ids.append(text)
+            for value, index in zip(map(self._event_id, events), _event_indices(batch), strict=True):
+                is_fresh = True
+                if value is not None:
+                    text, delivery = event_id_text(value), Delivery(shard, first_sequence + index)
+                    is_fresh = (seen.get(text) or new_ids.setdefault(text, delivery)) == delivery
+                    if not is_fresh:
+                        repeated_ids.add(text)
                 fresh.append(is_fresh)
             events, slots = list(compress(events, fresh)), list(compress(slots, fresh))
         duplicate = len(batch.events) - len(events)
@@ -161,7 +182,7 @@ class Tallier:
             received=len(batch.lines),
             counted=counted,
             unmatched=len(events) - counted,
-            late=batch.late,
+            late=len(batch.late),
             rejected=len(batch.rejections),
             duplicate=duplicate,
         )
@@ -176,8 +197,16 @@ class Tallier:
                 for index, reason, message in batch.rejections
             ],
             event_ids=new_ids,
+            repeated_ids=repeated_ids,
             first_arrival_ms=batch.arrival_ms,
         )
+
+
+def _event_indices(batch: Batch) -> Sequence[int]:
+    """Return the index among the batch's lines of each of its events."""
+    indices = range(len(batch.lines))
+    others = {rejection.index for rejection in batch.rejections}.union(batch.late)
+    return [index for index in indices if index not in others] if others else indices
 
 
 class _CounterTallier:

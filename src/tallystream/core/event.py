@@ -69,7 +69,7 @@ class Batch(NamedTuple):
     events: list[Any]  # structs whose attributes are named by Reader.attribute
     slots: list[Slot]  # of each event
     slot_start_ms: dict[Slot, int]
-    late: int
+    late: list[int]  # indices, ascending
     rejections: list[Rejection]  # ascending by index
 
 
@@ -158,10 +158,10 @@ class Reader:
 
     def _place(
         self, events: list[Any], lines: int, arrival_ms: int, rejections: list[Rejection]
-    ) -> tuple[list[Any], list[Slot], dict[Slot, int], int]:
+    ) -> tuple[list[Any], list[Slot], dict[Slot, int], list[int]]:
         """Give each event its slot; sort out those without a time, from the future, and late."""
         if not events:
-            return [], [], {}, 0
+            return [], [], {}, []
         times = list(map(self._event_time, events))
         if self._stream.missing_event_time == "arrival" and None in times:
             times = [arrival_ms if time is None else time for time in times]
@@ -169,10 +169,10 @@ class Reader:
         earliest, latest = self._bounds(arrival_ms)
         starts = column.start_ms.values()
         if column.readable and all(earliest <= start and start + self.resolution_ms <= latest for start in starts):
-            return events, column.slots, column.start_ms, 0  # type: ignore[return-value]
+            return events, column.slots, column.start_ms, []  # type: ignore[return-value]
         refused = {rejection.index for rejection in rejections}
         indices = (index for index in range(lines) if index not in refused)
-        late = 0
+        late: list[int] = []
         kept_events: list[Any] = []
         slots: list[Slot] = []
         for event, index, time, slot in zip(events, indices, times, column.slots, strict=True):
@@ -196,7 +196,7 @@ class Reader:
                     )
                 )
             elif time_ms < earliest:
-                late += 1
+                late.append(index)
             else:
                 kept_events.append(event)
                 slots.append(slot)

@@ -1,8 +1,8 @@
 """The count step: lines of the stream become cells, ledger and position, in one commit."""
 
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 
-from tallystream.core.counting import Tallier, Tally, merge_tallies
+from tallystream.core.counting import NONE_SEEN, Delivery, Tallier, Tally, merge_tallies
 from tallystream.core.definition import Definition
 from tallystream.core.errors import StorageError
 from tallystream.core.event import Reader
@@ -54,13 +54,13 @@ class CountStep:
                     f"shard {shard} of the stream goes on at line {first}, but counting stands at {end}: lines that were"
                     " accepted are gone from the stream; restore a backup of both databases (`tally restore`)"
                 )
-            tally = self._run_tallier.tally(chunks, total.event_ids if total else ())
+            tally = self._run_tallier.tally(chunks, total.event_ids if total else NONE_SEEN)
             if tally is None:
                 break
             rejected_bytes += sum(len(line.data) for line in tally.rejected)
             total = tally if total is None else merge_tallies(total, tally)
             end = total.next_sequence
-        # The store refuses a tally that does not begin at its position: another counted these lines meanwhile.
+        # The store refuses what it does not fit any more: these lines, or their event ids, were counted meanwhile.
         if total is None or not self._store.commit(total, now_ms):
             return 0
         return total.next_sequence - total.first_sequence
@@ -69,19 +69,19 @@ class CountStep:
 class RunTallier:
     """Tallies consecutive chunks of a shard, in as few batches as their arrival times allow."""
 
-    def __init__(self, definition: Definition, seen: Callable[[list[str]], set[str]]) -> None:
+    def __init__(self, definition: Definition, seen: Callable[[list[str]], dict[str, Delivery]]) -> None:
         self._reader = Reader(definition)
         self._tallier = Tallier(definition, self._reader)
         self._seen = seen
 
-    def tally(self, chunks: Sequence[Chunk], seen_meanwhile: Collection[str] = ()) -> Tally | None:
+    def tally(self, chunks: Sequence[Chunk], seen_meanwhile: Mapping[str, Delivery] = NONE_SEEN) -> Tally | None:
         """Return the tally of consecutive chunks; None if there are none. Ids in seen_meanwhile count as seen too."""
         total: Tally | None = None
         for run in self._runs(chunks):
             lines = run[0].lines if len(run) == 1 else [line for chunk in run for line in chunk.lines]
             batch = self._reader.read(lines, run[0].arrival_ms)
             event_ids = self._tallier.event_ids(batch)
-            seen = self._seen(event_ids).union(seen_meanwhile) if event_ids else set()
+            seen = {**self._seen(event_ids), **seen_meanwhile} if event_ids else {}
             if total is not None:
                 seen.update(total.event_ids)
             tally = self._tallier.tally(batch, seen, run[0].shard, run[0].first_sequence)

@@ -1,6 +1,6 @@
 """The retry of rejected events: judged again under the present definition, and moved to their new outcome exactly once."""
 
-from tallystream.core.counting import Ledger, Tally
+from tallystream.core.counting import Delivery, Ledger, Tally
 from tallystream.core.definition import Definition
 from tallystream.engine.count import RunTallier
 from tallystream.ports import Chunk, CounterStore, RejectedEvent
@@ -21,7 +21,7 @@ def retry_rejected(store: CounterStore, definition: Definition, reason: str | No
     while events := store.rejected_events(reason, before, _EVENTS_MAX):
         tallies, moved, ledger = _judge(tallier, events)
         if moved and not store.commit_retry(tallies, moved, now_ms):
-            continue  # another retry took some of these events meanwhile: once more with those that it left
+            continue  # another retry took some of these events, or another delivery of one was counted: judge them once more
         before = events[-1].id
         total = total.plus(ledger)
     return total
@@ -32,7 +32,7 @@ def _judge(tallier: RunTallier, events: list[RejectedEvent]) -> tuple[list[Tally
     tallies: list[Tally] = []
     moved: list[int] = []
     total = Ledger()
-    new_ids: set[str] = set()
+    new_ids: dict[str, Delivery] = {}
     # Oldest first, so that of two events with one id the first is counted. Each is a chunk of its own: it keeps its position.
     for event in sorted(events, key=lambda event: (event.shard, event.sequence)):
         tally = tallier.tally([Chunk(event.shard, event.sequence, event.arrival_ms, [event.data])], new_ids)

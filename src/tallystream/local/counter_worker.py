@@ -51,10 +51,7 @@ def run(stream: SQLiteStream, store: SQLiteCounterStore, definition: Definition,
             events = counting.step(now_ms())
             if time.monotonic() >= prune_at_s:
                 prune_at_s = time.monotonic() + PRUNE_S
-                store.expire(definition, now_ms())
-                positions = store.positions()
-                store.sync()  # what is pruned can no longer be counted again
-                stream.prune(now_ms(), positions)
+                drop_old(stream, store, definition, now_ms())
         except StorageError as error:
             _log.warning("counting waits, nothing that was accepted is lost: %s", error)
             stop.wait(RETRY_S)
@@ -63,6 +60,15 @@ def run(stream: SQLiteStream, store: SQLiteCounterStore, definition: Definition,
             _wait_for_events(stream, version, stop)
         elif events < GATHER_EVENTS:
             stop.wait(GATHER_S)
+
+
+def drop_old(stream: SQLiteStream, store: SQLiteCounterStore, definition: Definition, at_ms: int) -> int:
+    """Prune the stream, then expire what was counted, which so always outlives its events; return how many events went."""
+    positions = store.positions()
+    store.sync()  # what is pruned can no longer be counted again
+    pruned = stream.prune(at_ms, positions)
+    store.expire(definition, at_ms)
+    return pruned
 
 
 def _wait_for_events(stream: SQLiteStream, version: int, stop: threading.Event) -> None:

@@ -9,10 +9,10 @@ from typing import Any, Literal
 import msgspec
 
 from tallystream.core.aggregate import FieldPartial, Partial, merge
-from tallystream.core.counting import CellKey, Cells, Ledger, Tally, group_values
+from tallystream.core.counting import CellKey, Cells, Delivery, Ledger, Tally, group_values
 from tallystream.core.definition import Counter, Definition, Stream, fingerprint
 from tallystream.core.event import GroupValue
-from tallystream.local.sqlite import connect, ensure_schema, snapshot, storage_errors, transaction
+from tallystream.local.sqlite import check_format, connect, ensure_schema, snapshot, storage_errors, transaction
 from tallystream.ports import Cell, Change, Generation, RejectedEvent
 
 REJECTED_KEPT_MS = 30 * 86_400_000
@@ -27,9 +27,11 @@ _REJECTED_BYTES_MAX = 8 * 1024 * 1024  # of rejected events that one read hands 
 
 _ALL_TIME = -1
 
+_FORMAT = 2  # of the file: one more with each change of counters.sql
 
-class _GoneError(Exception):
-    """A row that a transaction counts on is not there; the transaction is rolled back."""
+
+class _OutdatedError(Exception):
+    """The store is no longer as it was when a tally was made of it; the transaction is rolled back."""
 
 
 _encode_fields = msgspec.json.Encoder().encode
@@ -49,8 +51,10 @@ class SQLiteCounterStore:
         # What a loss of power takes is counted again from the stream, whose commits are durable; see `sync`.
         self._writer = connect(path, read_only=read_only, is_durable=False)
         if not read_only:
-            ensure_schema(self._writer, path, "counters.sql", version=1)
+            ensure_schema(self._writer, path, "counters.sql", _FORMAT)
         self._reader = connect(path, read_only=True)
+        if read_only:
+            check_format(self._reader, path, _FORMAT)
         self._writer_lock = threading.Lock()
         self._reader_lock = threading.RLock()
         self._series_ids: dict[tuple[int, str], int] = {}  # writer's cache; ids never change
@@ -129,20 +133,28 @@ class SQLiteCounterStore:
         """See ports.CounterStore."""
         return dict(self._fetch("SELECT shard, next_sequence FROM position"))
 
-    def seen(self, event_ids: Iterable[str]) -> set[str]:
+    def seen(self, event_ids: Iterable[str]) -> dict[str, Delivery]:
         """See ports.CounterStore."""
-        found: set[str] = set()
+        found: dict[str, Delivery] = {}
         for some in _slices(list(event_ids)):
             marks = ", ".join("?" * len(some))
-            found.update(row[0] for row in self._fetch(f"SELECT event_id FROM seen WHERE event_id IN ({marks})", some))
+            rows = self._fetch(f"SELECT event_id, shard, sequence FROM seen WHERE event_id IN ({marks})", some)
+            found.update((event_id, Delivery(shard, sequence)) for event_id, shard, sequence in rows)
         return found
 
     def commit(self, tally: Tally, now_ms: int) -> bool:
         """See ports.CounterStore."""
+        try:
+            self._append(tally, now_ms)
+        except _OutdatedError:
+            return False
+        return True
+
+    def _append(self, tally: Tally, now_ms: int) -> None:
         with self._writer_lock, transaction(self._writer, self.path):
             row = self._writer.execute("SELECT next_sequence FROM position WHERE shard = ?", (tally.shard,)).fetchone()
             if (row[0] if row else 0) != tally.first_sequence:
-                return False
+                raise _OutdatedError
             self._apply(tally, now_ms)
             self._writer.executemany(
                 "INSERT INTO rejected (shard, sequence, arrival_ms, reason, message, data) VALUES (?, ?, ?, ?, ?, ?)",
@@ -152,13 +164,12 @@ class SQLiteCounterStore:
                 "INSERT INTO position VALUES (?, ?) ON CONFLICT DO UPDATE SET next_sequence = excluded.next_sequence",
                 (tally.shard, tally.next_sequence),
             )
-        return True
 
     def commit_retry(self, tallies: Sequence[Tally], rejected_ids: Sequence[int], now_ms: int) -> bool:
         """See ports.CounterStore."""
         try:
             self._move_rejected(tallies, rejected_ids, now_ms)
-        except _GoneError:
+        except _OutdatedError:
             return False
         return True
 
@@ -169,7 +180,7 @@ class SQLiteCounterStore:
                 marks = ", ".join("?" * len(some))
                 rows += self._writer.execute(f"DELETE FROM rejected WHERE id IN ({marks}) RETURNING shard, sequence", some)
             if len(rows) != len(rejected_ids):
-                raise _GoneError
+                raise _OutdatedError
             self._writer.executemany("INSERT INTO retried VALUES (?, ?, ?)", [(*row, now_ms) for row in rows])
             for tally in tallies:
                 self._apply(tally, now_ms)
@@ -188,9 +199,11 @@ class SQLiteCounterStore:
     def _apply(self, tally: Tally, now_ms: int) -> None:
         """Add cells, ledger, seen ids and changes, as one new version."""
         version = self._writer.execute("UPDATE version SET version = version + 1 RETURNING version").fetchone()[0]
+        # Never earlier than the arrivals, which a clock that was ahead may have set: what is counted must outlive its events.
+        written_ms = max(now_ms, tally.arrived_before_ms)
         for name, cells in tally.cells.items():
             if cells:
-                self._apply_cells(name, cells, tally.first_arrival_ms, version, now_ms)
+                self._apply_cells(name, cells, tally.first_arrival_ms, version, written_ms)
         for minute_ms, ledger in (*tally.ledgers.items(), (_ALL_TIME, tally.ledger)):
             self._writer.execute(
                 "INSERT INTO ledger VALUES (?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO UPDATE SET"
@@ -199,11 +212,21 @@ class SQLiteCounterStore:
                 " rejected = rejected + excluded.rejected, duplicate = duplicate + excluded.duplicate",
                 (minute_ms, *ledger),
             )
-        self._writer.executemany(
-            "INSERT INTO seen VALUES (?, ?)", [(event_id, tally.first_arrival_ms) for event_id in tally.event_ids]
-        )
+        self._remember_ids(tally, written_ms)
 
-    def _apply_cells(self, counter: str, cells: Cells, first_arrival_ms: int, version: int, now_ms: int) -> None:
+    def _remember_ids(self, tally: Tally, written_ms: int) -> None:
+        rows = [(event_id, *delivery, written_ms) for event_id, delivery in tally.event_ids.items()]
+        stored = self._writer.executemany("INSERT INTO seen VALUES (?, ?, ?, ?) ON CONFLICT DO NOTHING", rows).rowcount
+        if rows and stored != len(rows):
+            raise _OutdatedError  # counting and a retry came upon the same id at the same time
+        repeated = [(written_ms, event_id) for event_id in tally.repeated_ids]
+        known = self._writer.executemany(
+            "UPDATE seen SET written_ms = max(written_ms, ?) WHERE event_id = ?", repeated
+        ).rowcount
+        if repeated and known != len(repeated):
+            raise _OutdatedError
+
+    def _apply_cells(self, counter: str, cells: Cells, first_arrival_ms: int, version: int, written_ms: int) -> None:
         generation_id = self._generation_id(counter)
         finest_ms = min(key.window_ms for key in cells)
         ids: dict[str, int] = {}
@@ -219,7 +242,7 @@ class SQLiteCounterStore:
             if partial.fields:
                 partial = self._merge_stored(series_id, key, partial)
                 fields = _encode_fields(partial.fields).decode()
-            rows.append((series_id, key.window_ms, key.window_start_ms, partial.count, fields, first_arrival_ms, now_ms))
+            rows.append((series_id, key.window_ms, key.window_start_ms, partial.count, fields, first_arrival_ms, written_ms))
         # A cell with measured fields was merged above and is replaced; a plain count is added by SQLite itself.
         self._writer.executemany(
             "INSERT INTO cell VALUES (?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO UPDATE SET"
@@ -233,7 +256,7 @@ class SQLiteCounterStore:
         self._writer.executemany(
             "INSERT INTO change VALUES (?, ?, ?, ?, ?)"
             " ON CONFLICT DO UPDATE SET version = excluded.version, written_ms = excluded.written_ms",
-            [(generation_id, window_ms, start_ms, version, now_ms) for window_ms, start_ms in windows],
+            [(generation_id, window_ms, start_ms, version, written_ms) for window_ms, start_ms in windows],
         )
 
     def _merge_stored(self, series_id: int, key: CellKey, partial: Partial) -> Partial:
@@ -409,7 +432,7 @@ class SQLiteCounterStore:
         limits = [
             ("rejected", "arrival_ms < ?", (now_ms - REJECTED_KEPT_MS,)),
             ("retried", "retried_ms < ?", (now_ms - REJECTED_KEPT_MS,)),
-            ("seen", "arrival_ms < ?", (now_ms - definition.stream.retention_ms,)),
+            ("seen", "written_ms < ?", (now_ms - definition.stream.retention_ms,)),
             ("change", "written_ms < ?", (now_ms - _CHANGES_KEPT_MS,)),
             ("ledger", "minute_ms >= 0 AND minute_ms < ?", (now_ms - _MINUTES_KEPT_MS,)),
         ]

@@ -87,6 +87,8 @@ CREATE TABLE retried (             -- events that were rejected, and counted lat
 
 CREATE TABLE seen (
     event_id TEXT PRIMARY KEY,
-    arrival_ms INTEGER NOT NULL
+    shard INTEGER NOT NULL,        -- where the delivery lies that was judged; all others are duplicates
+    sequence INTEGER NOT NULL,
+    written_ms INTEGER NOT NULL    -- when the latest delivery was counted, duplicates included
 ) STRICT, WITHOUT ROWID;
-CREATE INDEX seen_arrival ON seen (arrival_ms);
+CREATE INDEX seen_written ON seen (written_ms);

@@ -55,14 +55,26 @@ def ensure_schema(connection: sqlite3.Connection, path: Path, schema: str, versi
         if found == version:
             return
         if found != 0:
-            raise StorageError(
-                f"{path} has format {found}, this Tallystream reads format {version};"
-                " run the version that wrote it, or start with an empty data directory"
-            )
+            raise _other_format(path, found, version)
         statements = resources.files("tallystream.local").joinpath(schema).read_text(encoding="utf-8")
         for statement in statements.split(";\n"):
             connection.execute(statement)
         connection.execute(f"PRAGMA user_version = {version}")
+
+
+def check_format(connection: sqlite3.Connection, path: Path, version: int) -> None:
+    """Refuse a database of another version, also one that is opened to be read only."""
+    with storage_errors(path):
+        found = connection.execute("PRAGMA user_version").fetchone()[0]
+    if found != version:
+        raise _other_format(path, found, version)
+
+
+def _other_format(path: Path, found: int, version: int) -> StorageError:
+    return StorageError(
+        f"{path} has format {found}, this Tallystream reads format {version};"
+        " run the version that wrote it, or start with an empty data directory"
+    )
 
 
 @contextmanager

@@ -3,6 +3,9 @@
 
 The recount shares `core` with the counting process, and nothing else: not the positions, not the commits, not the batches. So
 it finds what was counted twice, left out, or changed on the disk. It may run beside a `tally up`.
+
+Which of several deliveries of one event id counts depends on which shard was counted first. That alone is taken from the store,
+which names one delivery for each id.
 """
 
 import sqlite3
@@ -72,11 +75,9 @@ def verify(data: DataDirectory, definition: Definition) -> Verification:
         # Asked last, for the stream may have been pruned meanwhile.
         pruned = stream.pruned()
         pruned_arrival_ms = max((arrival_ms for _, arrival_ms in pruned.values()), default=-1)
-        # An event whose first delivery was pruned looks new to the recount.
-        is_upper_bound = definition.stream.event_id is not None and pruned_arrival_ms >= 0
         cells = 0
         for counter in definition.counters:
-            comparison = _Comparison(store, counter, recount.cells.get(counter.name, {}), pruned_arrival_ms, is_upper_bound)
+            comparison = _Comparison(store, counter, recount.cells.get(counter.name, {}), pruned_arrival_ms)
             differences += comparison.differences()
             cells += comparison.compared
     return Verification(recount.events, cells, sum(sequence for sequence, _ in pruned.values()), differences)
@@ -120,7 +121,6 @@ class _Recount:
         self._definition = definition
         self._starts = {counter.name: store.generation_starts(counter.name) for counter in definition.counters}
         self._talliers: dict[frozenset[str], RunTallier] = {}
-        self._seen: set[str] = set()
 
     def count_shard(self, shard: int, end: int) -> Iterator[Difference]:
         """Count a shard's retained lines below `end`; yield what the stream itself lacks."""
@@ -151,11 +151,10 @@ class _Recount:
         tallier = self._talliers.get(names)
         if tallier is None:
             counters = tuple(counter for counter in self._definition.counters if counter.name in names)
-            tallier = RunTallier(msgspec.structs.replace(self._definition, counters=counters), self._seen.intersection)
+            tallier = RunTallier(msgspec.structs.replace(self._definition, counters=counters), self._store.seen)
             self._talliers[names] = tallier
         tally = tallier.tally([part])
         if tally is not None:
-            self._seen.update(tally.event_ids)
             for name, cells in tally.cells.items():
                 merge_cells(self.cells.setdefault(name, {}), cells)
 
@@ -174,15 +173,12 @@ def _parts(chunk: Chunk, special: set[int], boundaries: Sequence[int]) -> Iterat
 class _Comparison:
     """Compares the cells of one counter."""
 
-    def __init__(
-        self, store: SQLiteCounterStore, counter: Counter, recount: Cells, pruned_arrival_ms: int, is_upper_bound: bool
-    ) -> None:
+    def __init__(self, store: SQLiteCounterStore, counter: Counter, recount: Cells, pruned_arrival_ms: int) -> None:
         self.compared = 0
         self._store = store
         self._counter = counter
         self._recount = recount
         self._pruned_arrival_ms = pruned_arrival_ms
-        self._is_upper_bound = is_upper_bound
         self._groups = {series_id: group_key(*values) for series_id, values in store.series(counter.name).items()}
 
     def differences(self) -> Iterator[Difference]:
@@ -206,8 +202,8 @@ class _Comparison:
 
     def _agree(self, stored: Partial, recounted: Partial | None, is_whole: bool) -> bool:
         if is_whole:
-            return stored == recounted or (self._is_upper_bound and recounted is not None and _holds(recounted, stored))
-        return recounted is None or self._is_upper_bound or _holds(stored, recounted)
+            return stored == recounted
+        return recounted is None or _holds(stored, recounted)
 
     def _name(self, key: CellKey) -> str:
         return f"{self._counter.name} {key.group} {format_duration(key.window_ms)} from {key.window_start_ms}"
