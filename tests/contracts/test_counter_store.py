@@ -382,6 +382,25 @@ def test_counting_that_meets_an_id_behind_a_retry_judges_it_again(
     assert plane.store.ledger() == Ledger(received=3, counted=2, duplicate=1)
 
 
+def test_a_refused_retry_leaves_no_trace_of_its_new_groups(make_plane: MakePlane, monkeypatch: pytest.MonkeyPatch) -> None:
+    plane = make_plane(WITH_IDS)
+    rejected = [{"id": number, "t": None, "time": NOW_MS, "event": "a"} for number in (5, 6, 7)]
+    plane.count(*rejected)
+    plane.declare(definition('event_id = "id"', event_time="time"))
+    commit = plane.store.commit_retry
+
+    def commit_behind_the_count(*arguments: Any) -> bool:
+        monkeypatch.setattr(plane.store, "commit_retry", commit)
+        plane.count({"id": 7, "time": NOW_MS, "event": "b"})
+        refused = plane.store.commit_retry(*arguments)
+        plane.count({"time": NOW_MS, "event": "c"})  # takes the place that was meant for "a"
+        return refused
+
+    monkeypatch.setattr(plane.store, "commit_retry", commit_behind_the_count)
+    assert retry_rejected(plane.store, plane.definition, None, NOW_MS) == Ledger(received=3, counted=2, duplicate=1)
+    assert plane.values() == {("a",): {NOW_MS: 2}, ("b",): {NOW_MS: 1}, ("c",): {NOW_MS: 1}}
+
+
 # Event ids.
 
 

@@ -151,7 +151,7 @@ class SQLiteCounterStore:
         return True
 
     def _append(self, tally: Tally, now_ms: int) -> None:
-        with self._writer_lock, transaction(self._writer, self.path):
+        with self._counting():
             row = self._writer.execute("SELECT next_sequence FROM position WHERE shard = ?", (tally.shard,)).fetchone()
             if (row[0] if row else 0) != tally.first_sequence:
                 raise _OutdatedError
@@ -174,7 +174,7 @@ class SQLiteCounterStore:
         return True
 
     def _move_rejected(self, tallies: Sequence[Tally], rejected_ids: Sequence[int], now_ms: int) -> None:
-        with self._writer_lock, transaction(self._writer, self.path):
+        with self._counting():
             rows: list[tuple[int, int]] = []
             for some in _slices(rejected_ids):
                 marks = ", ".join("?" * len(some))
@@ -195,6 +195,16 @@ class SQLiteCounterStore:
                     self._writer.execute("UPDATE version SET version = version")
             finally:
                 self._writer.execute("PRAGMA synchronous = NORMAL")
+
+    @contextmanager
+    def _counting(self) -> Iterator[None]:
+        with self._writer_lock:
+            try:
+                with transaction(self._writer, self.path):
+                    yield
+            except BaseException:
+                self._series_ids.clear()  # some may have been new, and are free again
+                raise
 
     def _apply(self, tally: Tally, now_ms: int) -> None:
         """Add cells, ledger, seen ids and changes, as one new version."""
