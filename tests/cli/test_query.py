@@ -180,11 +180,12 @@ def test_shares_changes_and_rates_can_be_read(place: Path) -> None:
 
 def test_filters_sliding_and_filling(place: Path) -> None:
     count(place, views(2))
-    lines = output(
-        "events", "--window", "1m", "--group", "event=click", "--group", "country=de", "--over", "2m", *RANGE
-    ).splitlines()
+    sliding = output("events", "--window", "1m", "--group", "event=click", "--group", "country=de", "--over", "2m", *RANGE)
+    lines = sliding.splitlines()
     assert "over 2m, every 1m" in lines[0]
     assert [line.split()[-1] for line in lines[4:7]] == ["3", "6", "3"]
+    exact = ("--exact", 'event="click"', "--exact", 'country="de"', "--by", "country", "--by", "event")
+    assert output("events", "--window", "1m", *exact, "--over", "2m", *RANGE) == sliding
     filled = output("events", "--window", "1m", "--by", "", "--group", "event=nothing", "--fill", "zero", *RANGE)
     assert filled.count(" 0\n") == 10 + 1
 
@@ -274,11 +275,13 @@ def test_only_as_many_lines_are_drawn_as_can_be_told_apart(place: Path) -> None:
     ("arguments", "code", "message"),
     [
         (["evnts", "--window", "1m"], 1, 'counter: there is no "evnts"; did you mean events?'),
-        (["events"], 1, "window: is missing; "),
+        (["events"], 2, "Missing option '--window'"),
         (["events", "--window", "7s"], 1, 'window: cannot be "7s": '),
         (["events", "--window", "1m", "--top", "x"], 1, 'top: "x" is not a whole number'),
         (["events", "--window", "1m", "--group", "evnt=a"], 1, "group.evnt: "),
         (["events", "--window", "1m", "--group", "click"], 2, "--group is FIELD=VALUE, got"),
+        (["events", "--window", "1m", "--exact", "3"], 2, "--exact is FIELD=VALUE, got"),
+        (["events", "--window", "1m", "--exact", "event=click"], 1, "exact.event: click is no such value; "),
         (["events", "--window", "1m", "--data", "elsewhere"], 1, "elsewhere/counters.db does not exist"),
         (["events", "--window", "1m", "--url", "http://127.0.0.1:1", "--data", "x"], 2, "leave out --data"),
         (["events", "--window", "1m", "--url", "http://127.0.0.1:1"], 1, "cannot be reached"),

@@ -107,6 +107,37 @@ def test_a_filter_means_its_text_and_its_json_literal(text: str, values: set[obj
     assert query.filters["event"] == {(type(value), value) for value in values}
 
 
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [('"page view"', "page view"), ('"3"', "3"), ("3", 3), ("3.0", 3), ("null", None), ('"null"', "null"), ("true", True)],
+)
+def test_an_exact_filter_means_its_json_literal_alone(text: str, value: object) -> None:
+    query = parse_query([("counter", "events"), ("window", "1m"), ("exact.event", text)], DEFINITION, NOW_MS)
+    assert query.filters == {"event": {(type(value), value)}}
+
+
+def test_exact_filters_and_others_of_a_field_are_alternatives() -> None:
+    filters = parse("group.event=a&exact.event=3&exact.event=null").filters
+    assert filters == {"event": {(str, "a"), (int, 3), (type(None), None)}}
+
+
+def test_a_field_may_be_called_anything() -> None:
+    text = """name = "odd"
+    stream = { event_time = "time" }
+    [[counter]]
+    name = "odd"
+    group_by = ["a", "b", "a,b", " c"]
+    windows = ["1m"]"""
+
+    def by(*texts: str) -> tuple[str, ...]:
+        asked = [("counter", "odd"), ("window", "1m"), *(("by", each) for each in texts)]
+        return parse_query(asked, parse_definition(text), NOW_MS).by
+
+    assert by("a,b") == ("a,b",)
+    assert by("a", "b") == by("b, a") == ("a", "b")
+    assert by(" c", "a,b") == ("a,b", " c")
+
+
 def test_one_and_true_are_different_values() -> None:
     assert parse("group.event=1").filters["event"].isdisjoint(parse("group.event=true").filters["event"])
 
@@ -153,6 +184,9 @@ def test_everything_can_be_asked_for() -> None:
         ("from=-1h&to=-2h", "from: 2026-09-21T13:14:15.500Z is not before to, 2026-09-21T12:14:15.500Z; "),
         ("from=now&to=now", "from: 2026-09-21T14:14:15.500Z is not before to, "),
         ("group.evnt=a", 'group.evnt: counter "events" is not grouped by "evnt"; did you mean event? it is grouped by event, '),
+        ("exact.evnt=1", 'exact.evnt: counter "events" is not grouped by "evnt"; did you mean event? '),
+        ("exact.event=a", "exact.event: a is no such value; allowed are a JSON string, number, true, false and null; "),
+        ("exact.event=[1]", "exact.event: [1] is no such value; "),
         ("by=event,country", 'by: counter "events" is not grouped by "country"; '),
         ("top=0", 'top: "0" is not a whole number from 1 to 1,000'),
         ("top=1001", 'top: "1001" is not a whole number from 1 to 1,000'),

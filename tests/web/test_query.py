@@ -2,6 +2,7 @@
 
 import csv
 import io
+import json
 import threading
 from decimal import Decimal
 from typing import Any
@@ -111,6 +112,14 @@ def test_filters_tell_text_numbers_and_null_apart(asked: Web) -> None:
         f"/v1/query?counter=events&window=10s&from={AT['from']}&to={AT['to']}&group.event=3.0&group.event=true"
     )
     assert {repr(series["group"]["event"]) for series in several.json()["series"]} == {"3", "True"}
+
+
+def test_exact_filters_tell_apart_what_reads_the_same(asked: Web) -> None:
+    values = [3, "3", None, "null", True, "true", "a&b=c d+e"]
+    count(asked, *({"event": value} for value in values))
+    for value in values:
+        found = [series["group"]["event"] for series in query(asked, exact__event=json.dumps(value)).json()["series"]]
+        assert list(map(repr, found)) == [repr(value)]
 
 
 @pytest.mark.parametrize(

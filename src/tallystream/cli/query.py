@@ -40,7 +40,8 @@ _STEERING = re.compile("[\x00-\x09\x0b\x0c\x0e-\x1f\x7f-\x9f\u200e\u200f\u2028-\
 @click.option("--from", "from_", metavar="TIME", help="Start: -3h, 2026-09-21T10:00:00Z, epoch ms.  [default: 60 windows ago]")
 @click.option("--to", metavar="TIME", help="End, exclusive.  [default: now]")
 @click.option("--group", "groups", multiple=True, metavar="FIELD=VALUE", help="Only groups with this value; may be repeated.")
-@click.option("--by", metavar="FIELD,…", help='Fields to keep apart; the others are merged. "" merges all.')
+@click.option("--exact", multiple=True, metavar="FIELD=JSON", help='Only groups with exactly this value: 3, "3", null.')
+@click.option("--by", multiple=True, metavar="FIELD,…", help='Fields to keep apart; the others are merged. "" merges all.')
 @click.option("--measure", metavar="MEASURE", help='Such as "sum(amount)".  [default: count]')
 @click.option("--top", metavar="K", help="Only the K groups with the largest totals.")
 @click.option("--other", is_flag=True, help="With --top: the rest as one more group.")
@@ -64,6 +65,8 @@ def query(
     ctx: click.Context,
     /,
     groups: tuple[str, ...],
+    exact: tuple[str, ...],
+    by: tuple[str, ...],
     form: str,
     url: str | None,
     token_env: str,
@@ -78,7 +81,9 @@ def query(
     tally query events --window 1m --from -1h --format chart
     tally query events --window 1h --from -7d --by country --top 5 --other
     """
-    parameters = list(_parameters(asked, groups))
+    parameters = list(_parameters(asked))
+    parameters += [("by", fields) for fields in by]
+    parameters += [_filter("group", text) for text in groups] + [_filter("exact", text) for text in exact]
     parameters.append(("format", "csv" if form == "csv" else "json"))
     if url is not None:
         refuse_with_url(ctx, "config", "data")
@@ -91,16 +96,19 @@ def query(
         _draw(msgspec.json.decode(body, type=Answer), asked, form)
 
 
-def _parameters(asked: dict[str, Any], groups: tuple[str, ...]) -> Iterator[tuple[str, str]]:
+def _parameters(asked: dict[str, Any]) -> Iterator[tuple[str, str]]:
     """Yield the parameters of GET /v1/query. What is wrong with them is said in one place, for both ways."""
     for name, value in asked.items():
         if value not in (None, False):
             yield name.rstrip("_"), "true" if value is True else value
-    for group in groups:
-        field, equals, value = group.partition("=")
-        if not equals:
-            raise click.UsageError(f'--group is FIELD=VALUE, got "{printable(group)}"; write for example --group event=click')
-        yield f"group.{field}", value
+
+
+def _filter(kind: str, text: str) -> tuple[str, str]:
+    field, equals, value = text.partition("=")
+    if not equals:
+        example = "event=click" if kind == "group" else "size=3"
+        raise click.UsageError(f'--{kind} is FIELD=VALUE, got "{printable(text)}"; write for example --{kind} {example}')
+    return f"{kind}.{field}", value
 
 
 def _ask_directory(data: Path, config: Path, parameters: list[tuple[str, str]]) -> bytes:

@@ -9,7 +9,7 @@ import msgspec
 
 from tallystream.core.definition import Counter, Definition, Measure
 from tallystream.core.errors import QueryError
-from tallystream.core.event import GroupValue
+from tallystream.core.group import GroupValue
 from tallystream.core.relative_time import TIME_MS_MAX, TIME_MS_MIN, format_time, parse_time
 from tallystream.core.window import UNITS_MS, Window, format_duration, parse_duration
 
@@ -24,9 +24,10 @@ Format = Literal["json", "csv"]
 
 _WINDOWS_BY_DEFAULT = 60
 _PARAMETERS = (
-    "counter", "window", "from", "to", "measure", "group.FIELD",
+    "counter", "window", "from", "to", "measure", "group.FIELD", "exact.FIELD",
     "by", "top", "other", "over", "show", "compare", "fill", "format",
 )  # fmt: skip
+_FILTER_PREFIXES = ("group.", "exact.")
 _ADDITIVE = ("count", "sum")  # measures of which a share or a rate means something
 _USUAL_WINDOWS = ("10s", "30s", "1m", "5m", "15m", "30m", "1h", "3h", "6h", "12h", "1d", "7d", "30d", "365d")
 
@@ -98,7 +99,8 @@ def parse_query(parameters: Iterable[tuple[str, str]], definition: Definition, n
     Return the query that parameters ask for, under a definition.
 
     Args:
-        parameters: names and texts, as in the query string of GET /v1/query; only `group.FIELD` may be repeated.
+        parameters: names and texts, as in the query string of GET /v1/query; `group.FIELD`, `exact.FIELD` and `by` may be
+            repeated.
         definition: whose counters can be asked.
         now_ms: what `now` and relative times refer to, UTC milliseconds since the epoch.
 
@@ -107,10 +109,12 @@ def parse_query(parameters: Iterable[tuple[str, str]], definition: Definition, n
         QueryError: another parameter is missing, unknown, or not to be had.
     """
     parameters = list(parameters)
-    groups = [(name.removeprefix("group."), text) for name, text in parameters if name.startswith("group.")]
+    filters = [(name, text) for name, text in parameters if name.startswith(_FILTER_PREFIXES)]
+    by = [text for name, text in parameters if name == "by"]
     # The likeliest slip is a forgotten prefix: event=… for group.event=….
     fields = [f"group.{field}" for counter in definition.counters for field in counter.group_by]
-    single = _take_single([item for item in parameters if not item[0].startswith("group.")], _PARAMETERS, fields)
+    others = [(name, text) for name, text in parameters if name != "by" and not name.startswith(_FILTER_PREFIXES)]
+    single = _take_single(others, _PARAMETERS, fields)
     counter = _find_counter(single, definition)
     measure = _parse_measure(single.get("measure", "count"), counter)
     window_ms, stored_ms = _parse_window(single, counter)
@@ -123,8 +127,8 @@ def parse_query(parameters: Iterable[tuple[str, str]], definition: Definition, n
         from_ms=from_ms,
         to_ms=to_ms,
         now_ms=now_ms,
-        filters=_parse_filters(groups, counter),
-        by=_parse_by(single.get("by"), counter),
+        filters=_parse_filters(filters, counter),
+        by=_parse_by(by, counter),
         top=_parse_whole(single, "top", SERIES_MAX, SERIES_MAX) if "top" in single else None,
         other=_parse_choice(single, "other", ("false", "true")) == "true",
         over_ms=_parse_over(single, window_ms),
@@ -257,30 +261,43 @@ def _round_up(time_ms: int, window_ms: int) -> int:
     return -(-time_ms // window_ms) * window_ms
 
 
-def _parse_by(text: str | None, counter: Counter) -> tuple[str, ...]:
-    if text is None:
+def _parse_by(texts: Sequence[str], counter: Counter) -> tuple[str, ...]:
+    """A text that is a field as it stands, commas and blanks and all, names that field; any other, several."""
+    if not texts:
         return counter.group_by
-    asked = {field.strip() for field in text.split(",")} - {""}
+    asked: set[str] = set()
+    for text in texts:
+        asked |= {text} if text in counter.group_by else {field.strip() for field in text.split(",")} - {""}
     for field in asked:
         _check_field("by", field, counter)
     return tuple(field for field in counter.group_by if field in asked)
 
 
-def _parse_filters(groups: Iterable[tuple[str, str]], counter: Counter) -> dict[str, frozenset[tuple[type, GroupValue]]]:
-    """Several texts of a field are alternatives; so are the readings of one text, as it stands and as a JSON literal."""
-    filters: dict[str, frozenset[tuple[type, GroupValue]]] = {}
-    for field, text in groups:
-        _check_field(f"group.{field[:60]}", field, counter)
-        values: set[tuple[type, GroupValue]] = {typed_value(text)}
-        try:
-            literal: Any = msgspec.json.decode(text)
-        except (msgspec.DecodeError, UnicodeEncodeError, RecursionError):
-            literal = text
-        if not isinstance(literal, list | dict):
-            whole = isinstance(literal, float) and literal.is_integer()
-            values.add(typed_value(int(literal) if whole else literal))
-        filters[field] = filters.get(field, frozenset()) | values
-    return filters
+def _parse_filters(filters: Iterable[tuple[str, str]], counter: Counter) -> dict[str, frozenset[tuple[type, GroupValue]]]:
+    """Several texts of a field are alternatives; so are the readings of one text after `group.`, as text and as a literal."""
+    kept: dict[str, frozenset[tuple[type, GroupValue]]] = {}
+    for name, text in filters:
+        kind, _, field = name.partition(".")
+        _check_field(f"{kind}.{field[:60]}", field, counter)
+        literal = _parse_literal(text)
+        if kind == "exact" and not literal:
+            allowed = 'allowed are a JSON string, number, true, false and null; text goes in quotes: "click"'
+            _refuse(name[:66], f"{text[:60]} is no such value; {allowed}")
+        values = literal if kind == "exact" else {typed_value(text), *literal}
+        kept[field] = kept.get(field, frozenset()) | values
+    return kept
+
+
+def _parse_literal(text: str) -> frozenset[tuple[type, GroupValue]]:
+    """Return the group value that a JSON literal stands for, none if the text is no literal. 3.0 is 3, as in events."""
+    try:
+        literal: Any = msgspec.json.decode(text)
+    except (msgspec.DecodeError, UnicodeEncodeError, RecursionError):
+        return frozenset()
+    if isinstance(literal, list | dict):
+        return frozenset()
+    whole = isinstance(literal, float) and literal.is_integer()
+    return frozenset([typed_value(int(literal) if whole else literal)])
 
 
 def _check_field(parameter: str, field: str, counter: Counter) -> None:

@@ -108,7 +108,7 @@ _QUERYING: Final = [
     Operation(
         "/v1/query",
         "get",
-        "Points of a counter's groups. `group.FIELD=value` keeps only groups with this value of a field.",
+        "Points of a counter's groups. `group.FIELD=value` and `exact.FIELD=JSON` keep only groups with this value of a field.",
         answers.QueryAnswer,
         parameters=[
             Parameter("counter", "Name of a counter.", _TEXT, required=True),
@@ -116,7 +116,7 @@ _QUERYING: Final = [
             Parameter("from", "First window start; default: 60 windows ago.", _TIME),
             Parameter("to", "End of the range, exclusive; default: now.", _TIME),
             Parameter("measure", "One of its measures; default: count.", _TEXT),
-            Parameter("by", "Fields to keep apart, comma-separated; the others are merged.", _TEXT),
+            Parameter("by", "Fields to keep apart, comma-separated or repeated; the others are merged.", _TEXT),
             Parameter("top", "Only the groups with the largest totals.", {"type": "integer", "minimum": 1}),
             Parameter("other", "With top: one more series with the rest.", {"type": "boolean"}),
             Parameter("over", "Sliding: what each point covers.", _DURATION),
