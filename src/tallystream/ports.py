@@ -2,13 +2,13 @@
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from decimal import Decimal
-from typing import Literal, NamedTuple, Protocol
+from typing import Final, Literal, NamedTuple, Protocol
 
 from tallystream.core.aggregate import Partial
 from tallystream.core.alarm import State
 from tallystream.core.counting import Delivery, Ledger, Tally
 from tallystream.core.definition import Counter, Definition
-from tallystream.core.event import GroupValue
+from tallystream.core.group import GroupValue
 
 
 class Chunk(NamedTuple):
@@ -232,7 +232,13 @@ class CounterStore(Protocol):
         ...
 
     def expire(self, definition: Definition, now_ms: int) -> int:
-        """Delete what has outlived its time: cells by `keep`, rejected events after 30 days; return how many rows went."""
+        """
+        Delete what has outlived its time: cells by `keep`, event ids by `retention`, rejected events after 30 days.
+
+        A counter's `keep` holds for its former generations, too. What is left of a counter without `keep`, or of one that the
+        definition no longer has, stays. Call it after `Stream.prune` with the same time: what is counted outlives its events.
+        Returns how many rows went.
+        """
         ...
 
 
@@ -343,6 +349,10 @@ class Undelivered(NamedTuple):
     given_up: bool
 
 
+RETRY_PAUSE_MS_MAX: Final = 3_600_000
+"""The longest pause between two attempts to deliver a message."""
+
+
 class AlarmStore(Protocol):
     """States, transitions, mutes and the outbox. Every commit is on disk when it returns."""
 
@@ -374,14 +384,16 @@ class AlarmStore(Protocol):
         ...
 
     def history(self, alarm: str | None = None, before: int | None = None, limit: int = 50) -> list[HistoryItem]:
-        """Return what happened, newest (highest id) first, with id < before."""
+        """Return what happened, newest (highest id) first, with id < before; to one alarm, or to any. What muted all, too."""
         ...
 
     def transitions(self, alarm: str, from_ms: int, to_ms: int) -> list[HistoryItem]:
         """Return an alarm's StateUpdates in [from_ms, to_ms), oldest first."""
         ...
 
-    def add_mute(self, alarms: Sequence[str], from_ms: int, until_ms: int, by: str, note: str) -> Mute: ...
+    def add_mute(self, alarms: Sequence[str], from_ms: int, until_ms: int, by: str, note: str) -> Mute:
+        """Mute alarms, none given: all, in [from_ms, until_ms). In the history of each; of all, as one item of the alarm ""."""
+        ...
 
     def end_mute(self, mute_id: int, now_ms: int) -> bool:
         """End a mute now; False if there is none that is under way or to come."""
@@ -402,27 +414,43 @@ class AlarmStore(Protocol):
     # The outbox.
 
     def open_session(self, now_ms: int) -> int:
-        """Return a new number to lease with. Leases of earlier sessions end: whoever held them is gone."""
+        """
+        Return a new number to lease with. From now on earlier sessions are leased nothing: whoever had them is gone.
+
+        By number, not by time: a clock that is set makes nobody believe that a lease has ended.
+        """
         ...
 
     def lease(self, session: int, channels: Mapping[str, ChannelTiming], now_ms: int, limit: int) -> list[Message]:
         """
-        Return messages that are due, leased to this session until they are marked.
+        Return messages of these channels that are due, those first that were made first; at most `limit`.
 
-        Waiting notifications of a channel are put together into a message here, once and for all. Returns [] for a session
-        that is not the newest. A time to try again that lies further ahead than the longest pause is due: the clock was set.
+        A session sends one channel's messages one after another and marks each, so a message that it has not marked is
+        handed to it again: what became of it is not known. Returns [] for a session that is not the newest.
+        Waiting notifications of a channel are put together into a message here, once and for all: those of at least
+        group_wait_ms, or from a time that is yet to come, and with them all that wait, oldest first. A time to try again that
+        lies further ahead than RETRY_PAUSE_MS_MAX is due: the clock was set.
+        Cost: a read when nothing is due.
         """
         ...
 
     def mark_sent(self, session: int, message_id: str, now_ms: int) -> None:
-        """Note that a message was delivered; an Action in the history of its alarms."""
+        """
+        Note that a message was delivered; an Action in the history of its alarms. Idempotent.
+
+        A fact, so an earlier session may still note it.
+        """
         ...
 
     def mark_failed(self, session: int, message_id: str, error: str, retry_ms: int | None, now_ms: int) -> None:
-        """Note that a message was not delivered, and when it is tried again; None: never, which the history says."""
+        """
+        Note that a message was not delivered, and when it is tried again; None: never, which the history says.
+
+        Does nothing for a session that is not the newest, or a message that was delivered or given up.
+        """
         ...
 
-    def undelivered(self, limit: int = 50) -> list[Undelivered]:
+    def undelivered(self, now_ms: int, limit: int = 50) -> list[Undelivered]:
         """Return messages with a failed attempt: those still tried, and those given up within 24 hours, newest first."""
         ...
 

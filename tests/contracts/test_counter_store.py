@@ -14,7 +14,9 @@ from tallystream.core.definition import Definition, parse_definition
 from tallystream.core.errors import StorageError
 from tallystream.engine.count import CountStep, RunTallier
 from tallystream.engine.retry import retry_rejected
-from tallystream.local.counters import REJECTED_KEPT_MS, SQLiteCounterStore
+from tallystream.local import expiry
+from tallystream.local.counters import SQLiteCounterStore
+from tallystream.local.expiry import REJECTED_KEPT_MS
 from tallystream.local.stream import SQLiteStream
 from tallystream.ports import Append, Chunk, RejectedEvent
 
@@ -484,6 +486,63 @@ def test_what_has_outlived_its_time_goes(make_plane: MakePlane) -> None:
     assert plane.store.changes(0) == []
     assert plane.store.ledger().received == 3
     assert plane.store.expire(kept, NOW_MS + REJECTED_KEPT_MS + 1) == 0
+
+
+def test_former_generations_expire_by_the_keep_of_the_present_one(make_plane: MakePlane) -> None:
+    plane = make_plane()
+    plane.count({"event": "a"}, {"event": "b"})
+    plane.declare(definition(events='group_by = []\nkeep = "3d"'), NOW_MS)
+    plane.count({"event": "c"}, now_ms=NOW_MS + 2 * DAY_MS)
+
+    def stored() -> tuple[int, ...]:
+        (row,) = plane.store._fetch("SELECT (SELECT count(*) FROM series), (SELECT count(*) FROM cell)")
+        return tuple(row)
+
+    assert stored() == (3, 6)  # two groups of the first generation, one of the second; two windows each
+    plane.store.expire(plane.definition, NOW_MS + 3 * DAY_MS + MINUTE_MS)
+    assert stored() == (3, 6)
+    plane.store.expire(plane.definition, NOW_MS + 3 * DAY_MS + MINUTE_MS + 1)
+    assert stored() == (1, 2)
+    assert plane.values() == {(): {NOW_MS: 1}}
+    plane.store.expire(plane.definition, NOW_MS + 6 * DAY_MS)
+    assert stored() == (1, 0)
+    assert plane.store.totals("events") == dict.fromkeys(plane.store.totals("events"), 1)  # stays with the current one
+
+
+@pytest.mark.parametrize(
+    "present",
+    [
+        'name = "events"\nwindows = ["1m"]',  # changed, and without a keep
+        'name = "others"\nwindows = ["1m"]\nkeep = "2d"',  # the counter is gone
+    ],
+)
+def test_former_generations_stay_where_no_present_keep_tells_their_end(make_plane: MakePlane, present: str) -> None:
+    plane = make_plane(definition(events='keep = "2d"'))
+    plane.count({"event": "a"})
+    plane.declare(parse_definition(f'name = "test"\n[stream]\nevent_time = "t"\n[[counter]]\n{present}'))
+    plane.store.expire(plane.definition, NOW_MS + 100 * DAY_MS)
+    assert plane.store._fetch("SELECT count(*) FROM cell") == [(2,)]
+
+
+def test_rows_expire_in_transactions_of_a_bounded_size(make_plane: MakePlane, monkeypatch: pytest.MonkeyPatch) -> None:
+    kept = definition('event_id = "id"', 'group_by = ["event"]\nkeep = "2d"')
+    plane = make_plane(kept)
+    plane.count(*[{"event": "a", "id": i, "t": NOW_MS + i * MINUTE_MS} for i in range(7)], *[b"{"] * 5)
+    monkeypatch.setattr(expiry, "ROWS_MAX", 3)
+    sizes: list[int] = []
+    before = [plane.store._writer.total_changes]
+
+    def note(statement: str) -> None:
+        if statement == "COMMIT":
+            sizes.append(plane.store._writer.total_changes - before[0])
+            before[0] = plane.store._writer.total_changes
+
+    plane.store._writer.set_trace_callback(note)
+    gone = plane.store.expire(kept, NOW_MS + 40 * DAY_MS)
+    plane.store._writer.set_trace_callback(None)
+    assert (sum(sizes), max(sizes)) == (gone, 3)
+    assert plane.values() == plane.values(3_600_000) == {}
+    assert plane.store.rejected_reasons() == {} and plane.store.seen(map(str, range(7))) == {}
 
 
 def test_a_full_disk_stores_nothing_of_a_commit_and_later_all(make_plane: MakePlane) -> None:

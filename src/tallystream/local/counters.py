@@ -11,15 +11,11 @@ import msgspec
 from tallystream.core.aggregate import FieldPartial, Partial, merge
 from tallystream.core.counting import CellKey, Cells, Delivery, Ledger, Tally, group_values
 from tallystream.core.definition import Counter, Definition, Stream, fingerprint
-from tallystream.core.event import GroupValue
+from tallystream.core.group import GroupValue
+from tallystream.local.expiry import Expiry
 from tallystream.local.sqlite import check_format, connect, ensure_schema, snapshot, storage_errors, transaction
 from tallystream.ports import Cell, Change, Generation, RejectedEvent
 
-REJECTED_KEPT_MS = 30 * 86_400_000
-"""How long rejected events are kept, after they arrived."""
-
-_CHANGES_KEPT_MS = 3_600_000  # far longer than any follower is behind
-_MINUTES_KEPT_MS = 30 * 86_400_000
 _SERIES_CACHED_MAX = 100_000
 _VARIABLES_MAX = 500  # bound values in one statement
 
@@ -434,30 +430,12 @@ class SQLiteCounterStore:
     # Expiry.
 
     def expire(self, definition: Definition, now_ms: int) -> int:
-        """
-        Delete what has outlived its time: cells by `keep`, rejected events, seen ids, changes, minutes of the ledger.
+        """See ports.CounterStore."""
+        return Expiry(self._fetch, self._execute).expire(definition, now_ms)
 
-        Returns how many rows went. Each table, and each series, is a transaction of its own: counting goes on in between.
-        """
-        limits = [
-            ("rejected", "arrival_ms < ?", (now_ms - REJECTED_KEPT_MS,)),
-            ("retried", "retried_ms < ?", (now_ms - REJECTED_KEPT_MS,)),
-            ("seen", "written_ms < ?", (now_ms - definition.stream.retention_ms,)),
-            ("change", "written_ms < ?", (now_ms - _CHANGES_KEPT_MS,)),
-            ("ledger", "minute_ms >= 0 AND minute_ms < ?", (now_ms - _MINUTES_KEPT_MS,)),
-        ]
-        gone = sum(self._delete(table, condition, values) for table, condition, values in limits)
-        for counter in definition.counters:
-            if counter.keep_ms is not None:
-                for series_id, _, _ in self._series_rows(counter.name):
-                    gone += self._delete("cell", "series_id = ? AND written_ms < ?", (series_id, now_ms - counter.keep_ms))
-        return gone
-
-    def _delete(self, table: str, condition: str, values: tuple[int, ...]) -> int:
-        if not self._fetch(f"SELECT 1 FROM {table} WHERE {condition} LIMIT 1", values):
-            return 0
+    def _execute(self, statement: str, values: Sequence[Any]) -> int:
         with self._writer_lock, transaction(self._writer, self.path):
-            return self._writer.execute(f"DELETE FROM {table} WHERE {condition}", values).rowcount
+            return self._writer.execute(statement, values).rowcount
 
     # Rows.
 
