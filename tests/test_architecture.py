@@ -37,6 +37,7 @@ CORE_IMPORTS = {
         "enum",
         "fractions",
         "functools",
+        "graphlib",
         "hashlib",
         "heapq",
         "ipaddress",
@@ -47,6 +48,7 @@ CORE_IMPORTS = {
     *{"math", "numbers", "operator", "re", "string", "struct", "sys", "textwrap", "tomllib", "types", "typing", "unicodedata"},
     *{"urllib.parse", "warnings"},
     *{"msgspec", "pybase64", "tallystream"},
+    "zoneinfo",  # reads the time zone database, which is data like the tables of unicodedata
 }
 CLOCKS = {"now", "utcnow", "today", "time", "time_ns", "monotonic", "perf_counter"}
 FORBIDDEN_NAMES = {"utils.py", "helpers.py", "models.py", "manager.py", "common.py", "misc.py"}

@@ -5,7 +5,7 @@ from datetime import UTC, datetime
 
 from rich.text import Text
 
-from tallystream.core.event import GroupValue
+from tallystream.core.group import GroupValue
 from tallystream.core.query import Show
 from tallystream.core.series import Series, Value
 

@@ -5,7 +5,7 @@ from typing import Final, Literal
 
 import msgspec
 
-from tallystream.core.event import GroupValue
+from tallystream.core.group import GroupValue
 
 State = Literal["OK", "ALARM", "INSUFFICIENT_DATA"]
 Comparison = Literal["<", "<=", ">", ">=", "outside"]

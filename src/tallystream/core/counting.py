@@ -11,9 +11,10 @@ from typing import Any, NamedTuple
 
 from tallystream.core.aggregate import Partial, aggregate_field, merge
 from tallystream.core.definition import Counter, Definition
-from tallystream.core.event import Batch, GroupValue, Reader
+from tallystream.core.event import Batch, Reader
 from tallystream.core.event_time import Slot
 from tallystream.core.expression import parse_expression
+from tallystream.core.group import GroupValue, canonical_value
 
 
 class Ledger(NamedTuple):
@@ -110,7 +111,7 @@ def merge_tallies(a: Tally, b: Tally) -> Tally:
 @lru_cache(maxsize=16_384, typed=True)
 def group_key(*values: GroupValue) -> str:
     """Return the canonical text of group values: equal texts are equal groups; 1, "1" and true are three, 1 and 1.0 one."""
-    return json.dumps([_canonical(value) for value in values], ensure_ascii=False, separators=(",", ":"))
+    return json.dumps([canonical_value(value) for value in values], ensure_ascii=False, separators=(",", ":"))
 
 
 def group_values(key: str) -> tuple[GroupValue, ...]:
@@ -311,7 +312,3 @@ def _wrap_bools(column: list[Any]) -> list[Any]:
 def _unwrap(value: Any) -> GroupValue:
     found: GroupValue = value[0] if type(value) is tuple else value
     return found
-
-
-def _canonical(value: GroupValue) -> GroupValue:
-    return int(value) if type(value) is float and value.is_integer() else value

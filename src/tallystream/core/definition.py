@@ -11,8 +11,11 @@ from typing import Any, Literal
 
 import msgspec
 
+from tallystream.core.alarm import Alarm
+from tallystream.core.channel import Channel
 from tallystream.core.document import document_schema
 from tallystream.core.errors import DefinitionError, Problem
+from tallystream.core.mute import MuteSchedule
 from tallystream.core.reading import Table, read_document, show
 from tallystream.core.window import format_duration
 
@@ -75,6 +78,9 @@ class Definition(msgspec.Struct, frozen=True, kw_only=True):
     stream: Stream
     counters: tuple[Counter, ...]
     browser: Browser | None
+    alarms: tuple[Alarm, ...] = ()
+    channels: tuple[Channel, ...] = ()
+    mutes: tuple[MuteSchedule, ...] = ()
 
     def counter(self, name: str) -> Counter:
         """

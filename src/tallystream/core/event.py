@@ -19,9 +19,6 @@ from tallystream.core.definition import Definition
 from tallystream.core.event_time import Slot, assign_slots, parse_event_time, slot_resolution
 from tallystream.core.expression import parse_expression
 
-GroupValue = str | int | float | bool | None
-"""One value of a group, canonical: a whole float is an int. None stands for a missing field or null."""
-
 EVENT_BYTES_MAX = 1024 * 1024
 TEXT_CHARACTERS_MAX = 1_024
 """Length of a group value or an event id."""

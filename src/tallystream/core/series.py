@@ -15,7 +15,7 @@ import msgspec
 from msgspec import UNSET, Struct, UnsetType
 
 from tallystream.core.aggregate import Partial, finish, merge
-from tallystream.core.event import GroupValue
+from tallystream.core.group import GroupValue
 from tallystream.core.query import GroupsQuery, Query, typed_value
 from tallystream.core.window import Window, format_duration
 

@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from decimal import Decimal
 
-from tallystream.core.event import GroupValue
+from tallystream.core.group import GroupValue
 from tallystream.core.query import Query
 from tallystream.core.relative_time import format_time
 from tallystream.core.series import Answer, Series, Value

@@ -16,7 +16,7 @@ from prometheus_client.multiprocess import MultiProcessCollector
 from prometheus_client.registry import Collector
 
 from tallystream.core.definition import Counter as CounterDefinition
-from tallystream.core.event import GroupValue
+from tallystream.core.group import GroupValue
 from tallystream.web.services import Services
 
 CONTENT_TYPE: Final = "text/plain; version=0.0.4; charset=utf-8"
