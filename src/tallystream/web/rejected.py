@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Iterator
-from typing import Final, TypeVar
+from typing import Final
 
 import msgspec
 import pybase64
@@ -15,14 +15,13 @@ from tallystream.core.event import REASONS
 from tallystream.ports import CounterStore, RejectedEvent
 from tallystream.web.answer_types import RejectedAnswer, RejectedEventAnswer, RetryAnswer
 from tallystream.web.errors import RequestRefusedError
+from tallystream.web.parameters import ID_MAX, read_integer, read_json
 from tallystream.web.services import Services
 from tallystream.web.status import answer
 
-T = TypeVar("T")
-
+_PAGE_EVENTS: Final = 50
 _PAGE_EVENTS_MAX: Final = 500
 _EXPORT_BYTES: Final = 256 * 1024
-_BODY_BYTES_MAX: Final = 4 * 1024
 
 
 class RetryRequest(msgspec.Struct, forbid_unknown_fields=True):
@@ -37,9 +36,8 @@ def rejected_routes(services: Services) -> list[Route]:
 
     def rejected(request: Request) -> Response:
         reason = _reason(request.query_params.get("reason"))
-        before = _integer(request, "before", None, 0, 2**63 - 1)
-        limit = _integer(request, "limit", 50, 1, _PAGE_EVENTS_MAX)
-        assert limit is not None
+        before = read_integer(request, "before", 0, ID_MAX)
+        limit = read_integer(request, "limit", 1, _PAGE_EVENTS_MAX) or _PAGE_EVENTS
         return answer(list_events(store, reason, before, limit))
 
     def export(request: Request) -> Response:
@@ -114,36 +112,8 @@ def export_events(store: CounterStore, reason: str | None, *, raw: bool) -> Iter
         yield b"".join(lines)
 
 
-async def read_json(request: Request, kind: type[T]) -> T:
-    """
-    Return a small JSON body as a type.
-
-    Raises:
-        RequestRefusedError: 400; it is not one. 413: it is not small.
-    """
-    body = b""
-    async for piece in request.stream():
-        body += piece
-        if len(body) > _BODY_BYTES_MAX:
-            raise RequestRefusedError(413, "body_too_large", f"the body has over {_BODY_BYTES_MAX:,} bytes; send less")
-    try:
-        return msgspec.json.decode(body or b"{}", type=kind)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise RequestRefusedError(400, "invalid_body", f"the body is not as expected: {error}") from None
-
-
 def _reason(reason: str | None) -> str | None:
     if reason is not None and reason not in REASONS:
         shown = json.dumps(reason[:50])
         raise RequestRefusedError(400, "invalid_parameter", f"reason is {shown}; allowed are {', '.join(sorted(REASONS))}")
     return reason
-
-
-def _integer(request: Request, name: str, default: int | None, least: int, most: int) -> int | None:
-    text = request.query_params.get(name)
-    if text is None:
-        return default
-    if not (text.isascii() and text.isdecimal() and len(text) < 20 and least <= int(text) <= most):
-        message = f"{name} is {json.dumps(text[:50])}; allowed is a whole number from {least} to {most}"
-        raise RequestRefusedError(400, "invalid_parameter", message)
-    return int(text)

@@ -6,7 +6,7 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from tallystream.web.auth import SESSION_COOKIE, SESSION_SECONDS, Access
-from tallystream.web.rejected import read_json
+from tallystream.web.parameters import read_json
 
 
 class SignIn(msgspec.Struct):
