@@ -9,6 +9,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from tallystream.core.aggregate import finish
 from tallystream.core.counting import Ledger, Tally
 from tallystream.core.definition import Definition, parse_definition
 from tallystream.core.errors import StorageError
@@ -127,6 +128,20 @@ def test_measures_merge_exactly(make_plane: MakePlane) -> None:
     (cell,) = plane.store.cells(GIFTS.counter("events"), 60_000, NOW_MS, NOW_MS + 1)
     (field,) = cell.partial.fields
     assert (cell.partial.count, field.count, str(field.sum), str(field.min), str(field.max)) == (4, 3, "5.3", "0.1", "5")
+
+
+def test_measures_of_fields_that_are_measured_already_know_what_was_counted_before(make_plane: MakePlane) -> None:
+    plane = make_plane(definition(events='measures = ["sum(b)", "max(a)"]'))
+    plane.count({"a": 3, "b": 10}, {"a": 5, "b": 11})
+    plane.declare(definition(events='measures = ["mean(a)", "min(a)", "min(b)"]'), NOW_MS + 1)
+    assert [(generation.generation, generation.started) for generation in plane.generations] == [(1, False)]
+    plane.count({"a": 7, "b": -1})
+    counter = plane.definition.counter("events")
+    (cell,) = plane.store.cells(counter, 60_000, NOW_MS, NOW_MS + 1)
+    values = {measure.name: finish(cell.partial, counter, measure) for measure in counter.measures}
+    assert values == {"count": 3, "mean(a)": 5, "min(a)": 3, "min(b)": -1}
+    plane.declare(definition(events='measures = ["mean(a)", "min(c)"]'), NOW_MS + 2)
+    assert [(generation.generation, generation.started) for generation in plane.generations] == [(2, True)]
 
 
 def test_a_tally_is_stored_once_and_only_in_its_turn(make_plane: MakePlane) -> None:

@@ -60,8 +60,8 @@ class Counter(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def measured_fields(self) -> tuple[str, ...]:
-        """The distinct fields of the measures, in order of appearance."""
-        return tuple(dict.fromkeys(measure.field for measure in self.measures if measure.field is not None))
+        """The distinct fields of the measures, sorted: a row holds a partial of each, in this order."""
+        return tuple(sorted({measure.field for measure in self.measures if measure.field is not None}))
 
 
 class Browser(msgspec.Struct, frozen=True):
@@ -125,8 +125,9 @@ def fingerprint(counter: Counter, stream: Stream) -> str:
     """
     Return a hash of what a counter's rows mean, in hexadecimal. When it changes, a new generation of rows starts.
 
-    It covers event_time, missing_event_time, where, group_by, windows and measures; not keep, retention, allowed_lateness,
-    allowed_future or shards, which change how long and which events, but not what a row means.
+    It covers event_time, missing_event_time, where, group_by, windows and measured fields; not keep, retention,
+    allowed_lateness, allowed_future or shards, which change how long and which events, but not what a row means. Nor the
+    measures: whichever is asked of a field, a row holds its count, sum, min and max, of which all measures are made.
     """
     meaning = (
         stream.event_time,
@@ -134,7 +135,7 @@ def fingerprint(counter: Counter, stream: Stream) -> str:
         counter.where,
         counter.group_by,
         counter.windows_ms,
-        [measure.name for measure in counter.measures],
+        counter.measured_fields,
     )
     return hashlib.sha256(msgspec.json.encode(meaning)).hexdigest()
 
