@@ -53,7 +53,7 @@ def group(*values: Any) -> Group:
 
 
 def partial(*amounts: float | None) -> Partial:
-    return Partial(len(amounts), (aggregate_field([1] * len(amounts)), aggregate_field(amounts)))
+    return Partial(len(amounts), (aggregate_field(amounts), aggregate_field([1] * len(amounts))))  # amount, size
 
 
 def answer(query: Query, *periods: dict[Group, Rows], rest: Sequence[Rows] = ()) -> Any:
