@@ -49,9 +49,10 @@ export interface QueryResult {
   truncated: boolean;
 }
 
+/** Keeps the groups that have exactly this value. */
 export interface Filter {
   field: string;
-  value: string;
+  value: GroupValue;
 }
 
 export type Show = "value" | "rate" | "share" | "change";
@@ -163,6 +164,35 @@ function post(path: string, body: unknown, token?: string): Promise<Response> {
   return request(path, { method: "POST", headers, body: JSON.stringify(body) });
 }
 
+/** Return the value that a JSON text stands for, undefined if it is none. */
+function parseJson(text: string): unknown {
+  try {
+    return JSON.parse(text);
+  } catch {
+    return undefined;
+  }
+}
+
+/** Return the group value that a JSON literal stands for, undefined if it is none, or a number too large to be exact here. */
+export function parseLiteral(text: string): GroupValue | undefined {
+  const value = parseJson(text);
+  if (typeof value === "object" && value !== null) return undefined;
+  return typeof value === "number" && Math.abs(value) > Number.MAX_SAFE_INTEGER ? undefined : (value as GroupValue | undefined);
+}
+
+/** Append filters: `group.FIELD=text` reads well, `exact.FIELD=JSON` is for values that it could take for others. */
+export function appendFilters(params: URLSearchParams, filters: readonly Filter[]): void {
+  for (const { field, value } of filters) {
+    if (typeof value === "string" && parseJson(value) === undefined) params.append(`group.${field}`, value);
+    else params.append(`exact.${field}`, JSON.stringify(value));
+  }
+}
+
+/** Append fields to keep apart, each by itself, since a name may hold a comma; none is an empty `by`. */
+export function appendFields(params: URLSearchParams, fields: readonly string[]): void {
+  for (const field of fields.length === 0 ? [""] : fields) params.append("by", field);
+}
+
 /** Return the address of a query; with format csv, of its download. */
 export function queryUrl(query: QueryRequest, format: "json" | "csv" = "json"): string {
   const params = new URLSearchParams({
@@ -172,8 +202,8 @@ export function queryUrl(query: QueryRequest, format: "json" | "csv" = "json"): 
     to: String(query.to),
     measure: query.measure,
   });
-  for (const { field, value } of query.filters) params.append(`group.${field}`, value);
-  if (query.by !== null) params.set("by", query.by.join(","));
+  appendFilters(params, query.filters);
+  if (query.by !== null) appendFields(params, query.by);
   if (query.top !== null) params.set("top", String(query.top));
   if (query.other) params.set("other", "true");
   if (query.overMs !== null) params.set("over", formatDuration(query.overMs));

@@ -1,6 +1,15 @@
 /** What Explore shows, as its address says it. Parameters have the names of the HTTP API's; those at their default are left out. */
 
-import type { CounterInfo, Definition, Filter, QueryRequest, Show } from "./api";
+import {
+  appendFields,
+  appendFilters,
+  type CounterInfo,
+  type Definition,
+  type Filter,
+  parseLiteral,
+  type QueryRequest,
+  type Show,
+} from "./api";
 import type { ChartKind } from "./chart/model";
 import { isAdditive } from "./series";
 import { formatDuration, formatRange, parseDuration, parseRange, type Range, spanOf, windowChoices, windowFor } from "./time";
@@ -60,14 +69,17 @@ export function readState(params: URLSearchParams, definition: Definition): Expl
   const range = parseRange(params.get("range")) ?? DEFAULT_RANGE;
   const windowMs = parseDuration(params.get("window") ?? "");
   const over = parseDuration(params.get("over") ?? "");
-  const by = params.get("by")?.split(",") ?? counter.group_by;
+  // As the API reads it: a text that is a field as it stands is that one, any other is several with commas.
+  const by = params.has("by")
+    ? params.getAll("by").flatMap((text) => (counter.group_by.includes(text) ? [text] : text.split(",")))
+    : counter.group_by;
   const top = Number(params.get("top"));
   const state: ExploreState = {
     counter,
     measure,
     range,
     windowMs: windowMs !== null && usableWindows({ counter, range }).includes(windowMs) ? windowMs : null,
-    filters: counter.group_by.flatMap((field) => params.getAll(`group.${field}`).map((value) => ({ field, value }))),
+    filters: counter.group_by.flatMap((field) => readFilters(params, field)),
     by: counter.group_by.filter((field) => by.includes(field)),
     overMs: over,
     show: oneOf(params.get("show"), SHOWS) ?? "value",
@@ -79,6 +91,15 @@ export function readState(params: URLSearchParams, definition: Definition): Expl
   };
   if (over !== null && (over % windowOf(state) !== 0 || over <= windowOf(state))) state.overMs = null;
   return state;
+}
+
+/** Read the filters of a field. What `group.` leaves open, the text or the literal that it reads as, are two. */
+function readFilters(params: URLSearchParams, field: string): Filter[] {
+  const values = [...params].flatMap(([name, text]) => {
+    if (name === `group.${field}`) return [text, parseLiteral(text)];
+    return name === `exact.${field}` ? [parseLiteral(text)] : [];
+  });
+  return [...new Set(values)].flatMap((value) => (value === undefined ? [] : [{ field, value }]));
 }
 
 function defaultChart(measure: string): ChartKind {
@@ -94,8 +115,8 @@ export function writeState(state: ExploreState): URLSearchParams {
   put("measure", state.measure, state.counter.measures[0]!);
   put("range", formatRange(state.range), formatRange(DEFAULT_RANGE));
   put("window", state.windowMs === null ? "" : formatDuration(state.windowMs), "");
-  for (const { field, value } of state.filters) params.append(`group.${field}`, value);
-  put("by", state.by.join(","), state.counter.group_by.join(","));
+  appendFilters(params, state.filters);
+  if (state.by.length !== state.counter.group_by.length) appendFields(params, state.by);
   put("over", state.overMs === null ? "" : formatDuration(state.overMs), "");
   put("show", state.show, "value");
   put("compare", state.compare ? "previous" : "", "");

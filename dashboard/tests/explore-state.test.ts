@@ -50,6 +50,13 @@ describe("the address", () => {
       filters: [
         { field: "country", value: "GB" },
         { field: "country", value: "null" },
+        { field: "country", value: null },
+        { field: "country", value: 3 },
+        { field: "country", value: "3" },
+        { field: "country", value: '"3"' },
+        { field: "country", value: "[3]" },
+        { field: "country", value: "12345678901234567890" },
+        { field: "country", value: "" },
         { field: "user.kind", value: "a&b=c #%" },
       ],
       top: 3,
@@ -60,6 +67,28 @@ describe("the address", () => {
     expect(read(writeState(state).toString())).toEqual(state);
     const nothingApart = { ...state, by: [], range: { from: 0, to: DAY } };
     expect(read(writeState(nothingApart).toString())).toEqual(nothingApart);
+  });
+
+  it("names a value by its text where no other reads the same, else as JSON", () => {
+    const filters = ["page view", "3", 3, null].map((value) => ({ field: "event", value }));
+    const params = writeState({ ...read(""), filters });
+    expect(params.getAll("group.event")).toEqual(["page view"]);
+    expect(params.getAll("exact.event")).toEqual(['"3"', "3", "null"]);
+  });
+
+  it("that leaves open which value is meant, as a text typed by hand, means both", () => {
+    expect(read("group.event=3&group.event=1e999&exact.event=3&exact.event=nonsense").filters).toEqual(
+      ["3", 3, "1e999"].map((value) => ({ field: "event", value })),
+    );
+  });
+
+  it("keeps fields apart whatever they are called", () => {
+    const counter = { ...EVENTS, name: "odd", group_by: ["a", "b", "a,b", " c"] };
+    const definition = { ...DEFINITION, counters: [counter] };
+    const readOdd = (params: string) => readState(new URLSearchParams(params), definition);
+    for (const by of [["a,b"], ["a", "b"], ["a,b", " c"], [], counter.group_by])
+      expect(readOdd(writeState({ ...readOdd(""), by }).toString()).by).toEqual(by);
+    expect(readOdd("by=b,a").by).toEqual(["a", "b"]);
   });
 
   it("that names what is not there falls back", () => {
@@ -78,9 +107,9 @@ describe("the address", () => {
 
 describe("the query", () => {
   it("says what the state says", () => {
-    const query = toQuery(read("range=1h&group.event=page+view&group.event=null&top=3&compare=previous&over=5m"), 90 * MINUTE);
+    const query = toQuery(read("range=1h&group.event=page+view&exact.event=null&top=3&compare=previous&over=5m"), 90 * MINUTE);
     expect(queryUrl(query)).toBe(
-      `/v1/query?counter=events&window=1m&from=${31 * MINUTE}&to=${91 * MINUTE}&measure=count&group.event=page+view&group.event=null` +
+      `/v1/query?counter=events&window=1m&from=${31 * MINUTE}&to=${91 * MINUTE}&measure=count&group.event=page+view&exact.event=null` +
         "&top=3&other=true&over=5m&compare=previous&fill=zero",
     );
     expect(queryUrl(query, "csv")).toContain("&format=csv");

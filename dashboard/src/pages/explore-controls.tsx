@@ -6,6 +6,7 @@ import { Checkbox, Popover, Select } from "../components/controls";
 import { GroupValueText } from "../components/group-name";
 import { RangePicker } from "../components/range-picker";
 import { type ExploreState, SHOWS, TOPS, usableWindows, windowOf, withCounter } from "../explore-state";
+import { groupText, visible } from "../text";
 import { formatDuration, parseDuration, type Span } from "../time";
 
 interface ControlsProps {
@@ -25,7 +26,7 @@ export function ExploreControls({ definition, state, span, onChange }: ControlsP
     ...new Set([...SLIDING.map((factor) => factor * windowMs), ...(state.overMs === null ? [] : [state.overMs])]),
   ];
   const tops = [...new Set([...TOPS, state.top])].sort((a, b) => a - b);
-  const setFilters = (field: string, values: string[]) =>
+  const setFilters = (field: string, values: GroupValue[]) =>
     onChange({
       filters: [...state.filters.filter((filter) => filter.field !== field), ...values.map((value) => ({ field, value }))],
     });
@@ -48,7 +49,7 @@ export function ExploreControls({ definition, state, span, onChange }: ControlsP
       <Select
         label="Measure"
         value={state.measure}
-        choices={counter.measures.map((name) => [name, name])}
+        choices={counter.measures.map((name) => [name, visible(name)])}
         onChange={(measure) => onChange({ measure })}
       />
       <div class="field">
@@ -86,7 +87,7 @@ export function ExploreControls({ definition, state, span, onChange }: ControlsP
             {counter.group_by.map((field) => (
               <Checkbox
                 key={field}
-                label={<bdi>{field}</bdi>}
+                label={<bdi>{visible(field)}</bdi>}
                 checked={state.by.includes(field)}
                 onChange={(on) =>
                   onChange({ by: counter.group_by.filter((name) => (name === field ? on : state.by.includes(name))) })
@@ -121,39 +122,32 @@ interface GroupFilterProps {
   counter: CounterInfo;
   field: string;
   filters: Filter[];
-  onChange: (values: string[]) => void;
-}
-
-/** A group value as a filter names it: strings as they are, all else as JSON. */
-function filterText(value: GroupValue): string {
-  return typeof value === "string" ? value : JSON.stringify(value);
+  onChange: (values: GroupValue[]) => void;
 }
 
 const VALUES_MAX = 50;
 
-/** A filter's text as the value it stands for: a JSON literal means that value. */
-function filterValue(text: string): GroupValue {
-  return /^(?:null|true|false|-?\d+(?:\.\d+)?)$/.test(text) ? (JSON.parse(text) as GroupValue) : text;
-}
-
 function GroupFilter({ counter, field, filters, onChange }: GroupFilterProps) {
   const chosen = filters.filter((filter) => filter.field === field).map(({ value }) => value);
   const summary = chosen.length === 0 ? "any value" : `${chosen.length} chosen`;
-  const remove = (text: string) => onChange(chosen.filter((value) => value !== text));
   return (
     <div class="field">
       <span class="label">
-        Only <bdi>{field}</bdi>
+        Only <bdi>{visible(field)}</bdi>
       </span>
-      <Popover label={`Filter ${field}: ${summary}`} summary={summary}>
+      <Popover label={`Filter ${visible(field)}: ${summary}`} summary={summary}>
         {() => <ValueChoices counter={counter} field={field} chosen={chosen} onChange={onChange} />}
       </Popover>
       {chosen.length > 0 && (
         <ul class="chips">
-          {chosen.map((text) => (
-            <li key={text}>
-              <GroupValueText value={filterValue(text)} />
-              <button type="button" aria-label={`Remove the filter ${text}`} onClick={() => remove(text)}>
+          {chosen.map((value) => (
+            <li key={JSON.stringify(value)}>
+              <GroupValueText value={value} />
+              <button
+                type="button"
+                aria-label={`Remove the filter ${groupText(value)}`}
+                onClick={() => onChange(chosen.filter((other) => other !== value))}
+              >
                 ×
               </button>
             </li>
@@ -167,8 +161,8 @@ function GroupFilter({ counter, field, filters, onChange }: GroupFilterProps) {
 interface ValueChoicesProps {
   counter: CounterInfo;
   field: string;
-  chosen: string[];
-  onChange: (values: string[]) => void;
+  chosen: GroupValue[];
+  onChange: (values: GroupValue[]) => void;
 }
 
 function ValueChoices({ counter, field, chosen, onChange }: ValueChoicesProps) {
@@ -200,7 +194,7 @@ function ValueChoices({ counter, field, chosen, onChange }: ValueChoicesProps) {
   return (
     <div class="value-choices">
       <label for={id} class="sr-only">
-        Search values of {field}
+        Search values of {visible(field)}
       </label>
       <input
         id={id}
@@ -210,20 +204,17 @@ function ValueChoices({ counter, field, chosen, onChange }: ValueChoicesProps) {
         ref={input}
         onInput={(event) => setSearch(event.currentTarget.value)}
       />
-      <div class="value-list" role="group" aria-label={`Values of ${field}`}>
+      <div class="value-list" role="group" aria-label={`Values of ${visible(field)}`}>
         {values === null && <p class="hint">Loading…</p>}
         {values?.length === 0 && <p class="hint">{search ? "No value holds this text." : "No values yet."}</p>}
-        {values?.map((value) => {
-          const text = filterText(value);
-          return (
-            <Checkbox
-              key={JSON.stringify(value)}
-              label={<GroupValueText value={value} />}
-              checked={chosen.includes(text)}
-              onChange={(on) => onChange(on ? [...chosen, text] : chosen.filter((other) => other !== text))}
-            />
-          );
-        })}
+        {values?.map((value) => (
+          <Checkbox
+            key={JSON.stringify(value)}
+            label={<GroupValueText value={value} />}
+            checked={chosen.includes(value)}
+            onChange={(on) => onChange(on ? [...chosen, value] : chosen.filter((other) => other !== value))}
+          />
+        ))}
       </div>
       {values?.length === VALUES_MAX && <p class="hint">The first {VALUES_MAX}; search for others.</p>}
     </div>

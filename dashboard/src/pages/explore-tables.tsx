@@ -8,6 +8,7 @@ import { type Column, SortableTable } from "../components/sortable";
 import { formatNumber, formatPercent, formatWindow } from "../format";
 import { zone } from "../preferences";
 import { compare, groupKey, isAdditive } from "../series";
+import { visible } from "../text";
 
 interface GroupTableProps {
   result: QueryResult;
@@ -30,7 +31,7 @@ export function GroupTable({ result, query, fields, completeUntil, colorOf }: Gr
   const columns: Column<Series>[] = [
     {
       key: "group",
-      title: fields.join(" · ") || "group",
+      title: fields.map(visible).join(" · ") || "group",
       order: (series) => groupLabel({ ...series, fields }),
       render: (series) => (
         <>
@@ -41,7 +42,7 @@ export function GroupTable({ result, query, fields, completeUntil, colorOf }: Gr
     },
     {
       key: "total",
-      title: query.measure,
+      title: visible(query.measure),
       numeric: true,
       order: (series) => series.total,
       render: (series) => formatNumber(series.total),

@@ -24,10 +24,10 @@ import { GroupTable, WindowTable } from "./explore-tables";
 
 /** Say in one line what is shown: for the heading, the chart's name and the image. */
 function questionText(state: ExploreState, query: QueryRequest): string {
-  const parts = [`${state.measure} of ${state.counter.name} per ${formatDuration(query.windowMs)}`];
+  const parts = [`${visible(state.measure)} of ${state.counter.name} per ${formatDuration(query.windowMs)}`];
   if (state.overMs !== null) parts.push(`over the last ${formatDuration(state.overMs)}`);
   if (state.show !== "value") parts.push(SHOWS[state.show].toLowerCase());
-  if (state.by.length > 0) parts.push(`by ${state.by.join(", ")}`);
+  if (state.by.length > 0) parts.push(`by ${state.by.map(visible).join(", ")}`);
   return parts.join(", ");
 }
 

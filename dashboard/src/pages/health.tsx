@@ -10,6 +10,7 @@ import { formatBytes, formatDateTime, formatElapsed, formatNumber, formatPercent
 import { feed } from "../live-query";
 import { dark, zone } from "../preferences";
 import { align } from "../series";
+import { visible } from "../text";
 import { MINUTE, windowEnd, windowStarts } from "../time";
 
 const REFRESH_MS = 2_000;
@@ -314,10 +315,10 @@ function Generations({ definition }: { definition: Definition }) {
                 </th>
                 <td class="number">{counter.generation}</td>
                 <td>{formatDateTime(counter.since, zone.value)}</td>
-                <td class="wrap">{counter.group_by.join(", ") || "–"}</td>
-                <td class="wrap">{counter.where === null ? "every event" : <code>{counter.where}</code>}</td>
+                <td class="wrap">{counter.group_by.map(visible).join(", ") || "–"}</td>
+                <td class="wrap">{counter.where === null ? "every event" : <code>{visible(counter.where)}</code>}</td>
                 <td class="wrap">{counter.windows.join(", ")}</td>
-                <td class="wrap">{counter.measures.join(", ")}</td>
+                <td class="wrap">{counter.measures.map(visible).join(", ")}</td>
                 <td>{counter.keep ?? "for ever"}</td>
               </tr>
             ))}

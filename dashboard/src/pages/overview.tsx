@@ -16,7 +16,7 @@ import { formatCompact, formatNumber, formatPercent } from "../format";
 import { feed, useQuery, useWindowEnd } from "../live-query";
 import { navigate, place } from "../location";
 import { addPoints, align, compare, type Comparison, groupKey, isAdditive } from "../series";
-import type { GroupValue } from "../text";
+import { visible } from "../text";
 import { formatDuration, formatRange, parseRange, type Range, type Span, spanOf, windowFor, windowStarts } from "../time";
 import { FirstRun } from "./first-run";
 
@@ -85,7 +85,7 @@ function CounterCard({ definition, counter, range }: CardProps) {
     return writeState({ ...state, range, measure, ...changes });
   };
   const zoom = ({ from, to }: Span) => navigate("/explore", question({ range: { from: Math.floor(from), to: Math.ceil(to) } }));
-  const title = `${counter.name}: ${measure} per ${formatDuration(windowMs)}`;
+  const title = `${counter.name}: ${visible(measure)} per ${formatDuration(windowMs)}`;
 
   return (
     <section class="card counter" aria-label={counter.name}>
@@ -96,12 +96,12 @@ function CounterCard({ definition, counter, range }: CardProps) {
           </a>
         </h2>
         <p class="card-note">
-          {counter.group_by.length > 0 && <>by {counter.group_by.join(", ")} · </>}
+          {counter.group_by.length > 0 && <>by {counter.group_by.map(visible).join(", ")} · </>}
           {formatDuration(windowMs)} windows
           {counter.where !== null && (
             <>
               {" "}
-              · where <code>{counter.where}</code>
+              · where <code>{visible(counter.where)}</code>
             </>
           )}
         </p>
@@ -111,7 +111,7 @@ function CounterCard({ definition, counter, range }: CardProps) {
             hideLabel
             value={measure}
             onChange={setMeasure}
-            choices={counter.measures.map((name) => [name, name])}
+            choices={counter.measures.map((name) => [name, visible(name)])}
           />
         )}
       </header>
@@ -164,7 +164,7 @@ function Headline({ comparison, totals, query, completeUntil }: HeadlineProps) {
   return (
     <dl class="headline">
       <div>
-        <dt>{query.measure}</dt>
+        <dt>{visible(query.measure)}</dt>
         <dd class="figure" title={formatNumber(comparison.total)}>
           {formatNumber(comparison.total)}
         </dd>
@@ -203,16 +203,15 @@ interface TopGroupsProps {
 function TopGroups({ result, query, counter, completeUntil, total, colorOf, explore }: TopGroupsProps) {
   const additive = isAdditive(query.measure);
   const largest = useMemo(() => Math.max(0, ...result.series.map((series) => Math.abs(series.total ?? 0))), [result]);
-  const filterText = (value: GroupValue) => (typeof value === "string" ? value : JSON.stringify(value));
   return (
     <div class="top-groups">
       <table>
         <caption class="sr-only">Largest groups of {counter.name}</caption>
         <thead>
           <tr>
-            <th scope="col">{counter.group_by.join(" · ")}</th>
+            <th scope="col">{counter.group_by.map(visible).join(" · ")}</th>
             <th scope="col" class="number">
-              {query.measure}
+              {visible(query.measure)}
             </th>
             {additive && (
               <th scope="col" class="number">
@@ -228,7 +227,7 @@ function TopGroups({ result, query, counter, completeUntil, total, colorOf, expl
           {result.series.map((series) => {
             const { total: value, previous, change } = compare([series], query.measure, query.windowMs, completeUntil);
             const name = <GroupName group={series.group} fields={counter.group_by} other={series.other} />;
-            const filters = counter.group_by.map((field) => ({ field, value: filterText(series.group[field] ?? null) }));
+            const filters = counter.group_by.map((field) => ({ field, value: series.group[field] ?? null }));
             return (
               <tr key={groupKey(series)}>
                 <th scope="row">
