@@ -5,7 +5,7 @@ from decimal import Decimal
 from typing import Final, Literal, NamedTuple, Protocol
 
 from tallystream.core.aggregate import Partial
-from tallystream.core.alarm import State
+from tallystream.core.alarm import State, Transition
 from tallystream.core.counting import Delivery, Ledger, Tally
 from tallystream.core.definition import Counter, Definition
 from tallystream.core.group import GroupValue
@@ -267,26 +267,6 @@ class Acknowledgement(NamedTuple):
     at_ms: int
     by: str
     note: str
-
-
-class DecidingDatapoint(NamedTuple):
-    """A datapoint that a transition was decided on. One that was filled in has no value."""
-
-    window_start_ms: int
-    value: Decimal | None
-    breaching: bool
-    filled: bool
-    lower: Decimal | None = None  # the bounds that applied, both inclusive; None: unbounded on that side
-    upper: Decimal | None = None
-
-
-class Transition(NamedTuple):
-    """A change of state, as it is decided."""
-
-    old_state: State
-    new_state: State
-    reason: str  # a sentence
-    datapoints: tuple[DecidingDatapoint, ...]  # ascending; empty for a composite alarm
 
 
 class AlarmChange(NamedTuple):

@@ -1,7 +1,7 @@
 """Alarms: what one watches, when a datapoint breaches, and how datapoints decide its state."""
 
 from decimal import Decimal
-from typing import Final, Literal
+from typing import Final, Literal, NamedTuple
 
 import msgspec
 
@@ -13,6 +13,9 @@ TreatMissingData = Literal["missing", "ignore", "breaching", "notBreaching"]
 SystemMetric = Literal[
     "seconds_without_events", "rejected_percent", "counting_lag_seconds", "disk_free_percent", "failed_notifications"
 ]
+
+Value = int | Decimal
+"""What a datapoint holds."""
 
 NEW: Final[State] = "INSUFFICIENT_DATA"
 """The state in which an alarm begins."""
@@ -106,3 +109,27 @@ class CompositeAlarm(msgspec.Struct, frozen=True, kw_only=True, tag="composite")
 
 
 Alarm = MetricAlarm | CompositeAlarm
+
+
+class DecidingDatapoint(NamedTuple):
+    """
+    A datapoint that a transition was decided on.
+
+    One that is missing has no value. `filled` says that treat_missing_data took it for a breaching, or not breaching, one.
+    """
+
+    window_start_ms: int
+    value: Decimal | None
+    breaching: bool
+    filled: bool
+    lower: Decimal | None = None  # a datapoint below it breaches (with "<=", also one at it); None: unbounded on that side
+    upper: Decimal | None = None  # a datapoint above it breaches (with ">=", also one at it)
+
+
+class Transition(NamedTuple):
+    """A change of state, as it is decided."""
+
+    old_state: State
+    new_state: State
+    reason: str  # a sentence
+    datapoints: tuple[DecidingDatapoint, ...]  # ascending; empty for a composite alarm

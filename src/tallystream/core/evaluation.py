@@ -1,0 +1,270 @@
+"""
+How datapoints decide the state of an alarm. Times are arguments: what was true at a time can be asked at any later one.
+
+An alarm reads the newest N + 2 complete windows, where N is its evaluation_periods; M of them must breach. It follows
+CloudWatch: where at least N datapoints are there, the newest N of them decide, whatever is missing between. Where there are
+fewer, treat_missing_data says what the missing ones are taken for, and as few of them as possible are used.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from decimal import Context, Decimal
+from types import MappingProxyType
+from typing import Final, Literal, NamedTuple
+
+from tallystream.core.alarm import (
+    Band,
+    Comparison,
+    Condition,
+    CounterSource,
+    DecidingDatapoint,
+    FixedThreshold,
+    MetricAlarm,
+    State,
+    Transition,
+    TreatMissingData,
+    Value,
+)
+from tallystream.core.alarm_text import reason
+from tallystream.core.baseline import Expectation
+from tallystream.core.window import Window
+
+MORE_WINDOWS: Final = 2
+"""How many windows more than evaluation_periods are read, so that a gap need not be filled."""
+
+Reference = Value | Expectation
+"""What a datapoint is compared with, where that is not fixed: the value of a window before, or what is expected."""
+
+NO_REFERENCES: Final[Mapping[int, Reference]] = MappingProxyType({})
+
+_EXACT: Final = Context(prec=80)
+
+
+class Observed(NamedTuple):
+    """What is known of one series, by window start. A window without a row, or whose measure has no value, is left out."""
+
+    values: Mapping[int, Value]
+    references: Mapping[int, Reference] = NO_REFERENCES
+
+
+class Bounds(NamedTuple):
+    """The bounds that a datapoint breaches outside of; None: unbounded on that side."""
+
+    lower: Decimal | None = None
+    upper: Decimal | None = None
+
+
+Situation = Literal["enough", "none", "contradicted", "old", "recent"]
+"""
+What the datapoints say, the first that is true:
+enough: M of the deciding ones breach, with those filled in by treat_missing_data;
+none: there is no real one;
+contradicted: a real one does not breach;
+old: all real ones breach, but fewer than M, and the oldest of them is at least M windows old: the newest window is 1 old;
+recent: the same, but it is younger.
+"""
+
+STATES: Final[Mapping[TreatMissingData, Mapping[Situation, State | None]]] = {
+    "missing": {"enough": "ALARM", "none": "INSUFFICIENT_DATA", "contradicted": "OK", "old": "ALARM", "recent": None},
+    "ignore": {"enough": "ALARM", "none": None, "contradicted": "OK", "old": None, "recent": None},
+    "breaching": {"enough": "ALARM", "contradicted": "OK"},  # with each missing one breaching, there are no other cases
+    "notBreaching": {"enough": "ALARM", "none": "OK", "contradicted": "OK", "old": "OK", "recent": "OK"},
+}
+"""The state that follows; None: it stays as it is."""
+
+
+def decide(judged: Sequence[bool | None], periods: int, to_alarm: int, missing: TreatMissingData, state: State) -> State:
+    """
+    Return the state that datapoints lead to.
+
+    Args:
+        judged: of each window, oldest first, whether its datapoint breaches; None where it is missing.
+        periods: N, how many datapoints decide.
+        to_alarm: M, how many of them must breach, at most N.
+        missing: how missing ones are treated.
+        state: the state up to now.
+    """
+    following = STATES[missing][_situation(judged, periods, to_alarm, missing)]
+    return state if following is None else following
+
+
+def _situation(judged: Sequence[bool | None], periods: int, to_alarm: int, missing: TreatMissingData) -> Situation:
+    real = [breaches for breaches in judged if breaches is not None][-periods:]
+    breaching = sum(real)
+    if breaching + (periods - len(real) if missing == "breaching" else 0) >= to_alarm:
+        return "enough"
+    if not real:
+        return "none"
+    if breaching < len(real):
+        return "contradicted"
+    return "old" if len(judged) - judged.index(True) >= to_alarm else "recent"
+
+
+def deciding(judged: Sequence[bool | None], periods: int) -> list[int]:
+    """Return the positions of the N datapoints that decide, ascending: the newest real ones, then the newest missing ones."""
+    real = [at for at, breaches in enumerate(judged) if breaches is not None][-periods:]
+    gaps = [at for at, breaches in enumerate(judged) if breaches is None]
+    return sorted(real + gaps[len(gaps) - max(0, periods - len(real)) :])
+
+
+def evaluation_span(alarm: MetricAlarm, as_of_ms: int) -> Window:
+    """
+    Return the windows that an alarm looks at when everything up to as_of_ms is known: the newest N + 2 complete ones.
+
+    A window [start, end) is complete when end + delay <= as_of_ms.
+    """
+    window_ms = alarm.source.window_ms
+    end_ms = as_of_ms - alarm.delay_ms
+    end_ms -= end_ms % window_ms
+    return Window(end_ms - (alarm.evaluation_periods + MORE_WINDOWS) * window_ms, end_ms)
+
+
+def pending_span(alarm: MetricAlarm, as_of_ms: int) -> Window:
+    """
+    Return the windows after the complete ones that can bring an alarm forward; empty where none can.
+
+    They end with the one that is open at as_of_ms. A delay keeps those before it pending, too.
+    """
+    end_ms = evaluation_span(alarm, as_of_ms).end_ms
+    if final_side(alarm) is None:
+        return Window(end_ms, end_ms)
+    window_ms = alarm.source.window_ms
+    open_ms = as_of_ms - as_of_ms % window_ms
+    return Window(max(end_ms, open_ms - (alarm.evaluation_periods + MORE_WINDOWS) * window_ms), open_ms + window_ms)
+
+
+def final_side(alarm: MetricAlarm) -> Literal["lower", "upper"] | None:
+    """
+    Return the bound that a datapoint, once beyond it, stays beyond however its window goes on: a count and a max only grow.
+
+    None where there is none, or the alarm waits for complete windows.
+    """
+    if alarm.wait == "complete" or not isinstance(alarm.source, CounterSource):
+        return None
+    function = alarm.source.measure.partition("(")[0]
+    comparison = alarm.condition.comparison
+    if function in ("count", "max") and comparison in (">", ">=", "outside"):
+        return "upper"
+    if function == "min" and comparison in ("<", "<=", "outside"):
+        return "lower"
+    return None
+
+
+def evaluate(alarm: MetricAlarm, state: State, as_of_ms: int, observed: Observed) -> Transition | None:
+    """
+    Return the change of state that is due; None if the state stays.
+
+    Args:
+        alarm: what is watched.
+        state: the state up to now. In ALARM, datapoints are judged by the condition's clear bound.
+        as_of_ms: up to when everything is known, UTC milliseconds.
+        observed: values of at least the windows in `evaluation_span` and `pending_span`; for a relative threshold, the
+            reference of a window is the value in the window baseline_ms before, for a band what is expected.
+    """
+    judge = _judge(alarm, state, observed)
+    window_ms = alarm.source.window_ms
+    span = evaluation_span(alarm, as_of_ms)
+    starts = range(span.start_ms, span.end_ms, window_ms)
+    judged = [judge(start_ms) for start_ms in starts]
+    rule = (alarm.evaluation_periods, alarm.datapoints_to_alarm, alarm.treat_missing_data, state)
+    new_state = decide(judged, *rule)
+    if new_state != "ALARM":
+        # What is pending can only raise an alarm. A window that does not breach yet counts as not breaching, which is the
+        # least that it can come to.
+        pending = pending_span(alarm, as_of_ms)
+        ahead = [_breaches_finally(alarm, state, observed, at) for at in range(pending.start_ms, pending.end_ms, window_ms)]
+        while ahead and not ahead[-1]:
+            ahead.pop()
+        if ahead:
+            end_ms = pending.start_ms + len(ahead) * window_ms
+            known = (judged + [False] * ((pending.start_ms - span.end_ms) // window_ms) + ahead)[-len(starts) :]
+            if decide(known, *rule) == "ALARM":
+                new_state, judged = "ALARM", known
+                starts = range(end_ms - len(starts) * window_ms, end_ms, window_ms)
+    if new_state == state:
+        return None
+    datapoints = tuple(_datapoint(alarm, state, observed, starts[at], judged[at]) for at in deciding(judged, rule[0]))
+    incomparable = sum(judged[at] is None and start_ms in observed.values for at, start_ms in enumerate(starts))
+    open_ms = starts[-1] if starts[-1] >= span.end_ms else None
+    return Transition(state, new_state, reason(alarm, state, new_state, datapoints, incomparable, open_ms), datapoints)
+
+
+# Judging a datapoint.
+
+
+def bounds(condition: Condition, state: State, reference: Reference | None) -> Bounds | None:
+    """
+    Return the bounds that a datapoint is judged by; None where there is nothing to compare it with.
+
+    Args:
+        condition: of the alarm.
+        state: of the alarm: in ALARM, the clear bound holds.
+        reference: of the datapoint's window; not used by a fixed threshold. A relative threshold cannot use a 0.
+    """
+    in_alarm = state == "ALARM"
+    if isinstance(condition, FixedThreshold):
+        return _one_sided(condition.comparison, condition.clear if in_alarm else condition.value)
+    if isinstance(condition, Band):
+        if not isinstance(reference, Expectation):
+            return None
+        deviations = condition.clear_deviations if in_alarm else condition.deviations
+        margin = _EXACT.multiply(deviations, reference.spread)
+        lower, upper = _EXACT.subtract(reference.expected, margin), _EXACT.add(reference.expected, margin)
+        match condition.comparison:
+            case "outside":
+                return Bounds(lower, upper)
+            case "<":
+                return Bounds(lower, None)
+            case _:
+                return Bounds(None, upper)
+    if not reference or isinstance(reference, Expectation):
+        return None
+    percent = condition.clear_percent if in_alarm else condition.percent
+    factor = _EXACT.divide(_EXACT.add(percent, 100), 100)
+    return _one_sided(condition.comparison, _EXACT.multiply(Decimal(reference), factor))
+
+
+def is_breaching(value: Value, comparison: Comparison, bounds: Bounds) -> bool:
+    """Return whether a datapoint breaches: lies outside of the bounds or, with "<=" and ">=", on them."""
+    lower, upper = bounds
+    if lower is not None and (value <= lower if comparison == "<=" else value < lower):
+        return True
+    return upper is not None and (value >= upper if comparison == ">=" else value > upper)
+
+
+def _one_sided(comparison: Comparison, bound: Decimal) -> Bounds:
+    return Bounds(bound, None) if comparison in ("<", "<=") else Bounds(None, bound)
+
+
+def _judge(alarm: MetricAlarm, state: State, observed: Observed) -> Callable[[int], bool | None]:
+    values, references = observed
+    condition = alarm.condition
+    comparison = condition.comparison
+    fixed = bounds(condition, state, None)
+
+    def judge(start_ms: int) -> bool | None:
+        value = values.get(start_ms)
+        if value is None:
+            return None
+        limits = fixed or bounds(condition, state, references.get(start_ms))
+        return None if limits is None else is_breaching(value, comparison, limits)
+
+    return judge
+
+
+def _breaches_finally(alarm: MetricAlarm, state: State, observed: Observed, start_ms: int) -> bool:
+    """Return whether a window that goes on breaches already in a way that nothing can undo."""
+    value = observed.values.get(start_ms)
+    limits = bounds(alarm.condition, state, observed.references.get(start_ms))
+    if value is None or limits is None:
+        return False
+    final = Bounds(limits.lower, None) if final_side(alarm) == "lower" else Bounds(None, limits.upper)
+    return is_breaching(value, alarm.condition.comparison, final)
+
+
+def _datapoint(alarm: MetricAlarm, state: State, observed: Observed, start_ms: int, breaches: bool | None) -> DecidingDatapoint:
+    if breaches is None:
+        is_filled = alarm.treat_missing_data in ("breaching", "notBreaching")
+        return DecidingDatapoint(start_ms, None, alarm.treat_missing_data == "breaching", is_filled)
+    value = observed.values.get(start_ms)
+    limits = bounds(alarm.condition, state, observed.references.get(start_ms)) or Bounds()
+    return DecidingDatapoint(start_ms, None if value is None else Decimal(value), breaches, False, *limits)
