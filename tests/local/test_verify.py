@@ -214,6 +214,17 @@ def test_events_that_were_retried_count(site: Site) -> None:
     assert site.differences() == []
 
 
+def test_a_clock_that_is_set_back_does_not_move_a_retry_across_generations(site: Site) -> None:
+    site.define(DEFINITION.replace('"time"', '"at"'))
+    site.add(MIXED)
+    site.define(DEFINITION, NOW_MS + HOUR_MS)
+    with site.open() as (_, store):
+        assert retry_rejected(store, site.definition, None, NOW_MS).counted == 5  # after the generation began, by its order
+    assert site.differences() == []
+    site.define(DEFINITION.replace('windows = ["1m", "1h"]', 'windows = ["1m"]'), NOW_MS)  # and this one, after the retry
+    assert site.differences() == []
+
+
 def test_events_that_are_delivered_twice_count_once(site: Site) -> None:
     site.define(DEFINITION.replace("[stream]", '[stream]\nevent_id = "id"'))
     site.add([line("a", id=1), line("a", id=2), line("a", id=1), line("a")] * 2)

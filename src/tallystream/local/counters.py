@@ -79,12 +79,14 @@ class SQLiteCounterStore:
                 )
             }
             self._writer.execute("UPDATE generation SET is_current = 0")
+            # What was retried before a generation is not in it, also when the clock was set back since then.
+            (retried_ms,) = self._writer.execute("SELECT coalesce(max(retried_ms), -1) FROM retried").fetchone()
             for counter in definition.counters:
                 meaning = fingerprint(counter, definition.stream)
                 generation_id, number, was_meaning, since_ms, was_current = known.get(counter.name, (0, 0, None, 0, 0))
                 started = was_meaning != meaning or not was_current
                 if started:
-                    number, since_ms = number + 1, now_ms
+                    number, since_ms = number + 1, max(now_ms, retried_ms + 1)
                     generation_id = self._writer.execute(
                         "INSERT INTO generation (counter, generation, fingerprint, since_ms, is_current)"
                         " VALUES (?, ?, ?, ?, 1) RETURNING id",
@@ -177,7 +179,10 @@ class SQLiteCounterStore:
                 rows += self._writer.execute(f"DELETE FROM rejected WHERE id IN ({marks}) RETURNING shard, sequence", some)
             if len(rows) != len(rejected_ids):
                 raise _OutdatedError
-            self._writer.executemany("INSERT INTO retried VALUES (?, ?, ?)", [(*row, now_ms) for row in rows])
+            # Not before the start of any generation that it counts in, also when the clock was set back since then.
+            (since_ms,) = self._writer.execute("SELECT coalesce(max(since_ms), 0) FROM generation").fetchone()
+            retried_ms = max(now_ms, since_ms)
+            self._writer.executemany("INSERT INTO retried VALUES (?, ?, ?)", [(*row, retried_ms) for row in rows])
             for tally in tallies:
                 self._apply(tally, now_ms)
 
