@@ -21,22 +21,6 @@ def window_start(event_time_ms: int, size_ms: int) -> int:
     """
     Return the start of the tumbling window that holds an event.
 
-    Args:
-        event_time_ms: UTC milliseconds since the epoch; may be negative.
-        size_ms: window length in milliseconds, > 0.
-
-    Raises:
-        ValueError: size_ms <= 0.
-    """
-    if size_ms <= 0:
-        raise ValueError(f"window size must be > 0, got {size_ms} ms")
-    return event_time_ms - event_time_ms % size_ms
-
-
-def assign_window(event_time_ms: int, size_ms: int) -> Window:
-    """
-    Return the tumbling window that holds an event.
-
     Windows are half-open, [start, end), and aligned to the Unix epoch: an event at a boundary belongs to the later one.
 
     Args:
@@ -48,8 +32,9 @@ def assign_window(event_time_ms: int, size_ms: int) -> Window:
 
     Source: Akidau et al., "The Dataflow Model", VLDB 2015, fixed windows.
     """
-    start_ms = window_start(event_time_ms, size_ms)
-    return Window(start_ms, start_ms + size_ms)
+    if size_ms <= 0:
+        raise ValueError(f"window size must be > 0, got {size_ms} ms")
+    return event_time_ms - event_time_ms % size_ms
 
 
 def parse_duration(text: str) -> int:
