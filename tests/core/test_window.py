@@ -4,27 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tallystream.core.window import DURATION_MS_MAX, format_duration, parse_duration, window_start
-
-
-@given(st.integers(-(10**15), 10**15), st.integers(1, 10**10))
-def test_an_event_is_in_the_one_aligned_window_that_holds_it(event_time_ms: int, size_ms: int) -> None:
-    start_ms = window_start(event_time_ms, size_ms)
-    assert start_ms <= event_time_ms < start_ms + size_ms
-    assert start_ms % size_ms == 0
-
-
-@pytest.mark.parametrize(
-    ("event_time_ms", "start_ms"), [(0, 0), (59_999, 0), (60_000, 60_000), (-1, -60_000), (-60_000, -60_000)]
-)
-def test_the_start_belongs_to_a_window_and_the_end_does_not(event_time_ms: int, start_ms: int) -> None:
-    assert window_start(event_time_ms, 60_000) == start_ms
-
-
-@pytest.mark.parametrize("size_ms", [0, -1])
-def test_a_window_has_a_length(size_ms: int) -> None:
-    with pytest.raises(ValueError, match=f"window size must be > 0, got {size_ms} ms"):
-        window_start(5, size_ms)
+from tallystream.core.window import DURATION_MS_MAX, format_duration, parse_duration
 
 
 @pytest.mark.parametrize(

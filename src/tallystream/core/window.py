@@ -1,4 +1,4 @@
-"""Tumbling windows over event time, and the durations that people write."""
+"""Spans of event time, and the durations that people write."""
 
 import re
 from typing import Final, NamedTuple
@@ -15,26 +15,6 @@ class Window(NamedTuple):
 
     start_ms: int
     end_ms: int
-
-
-def window_start(event_time_ms: int, size_ms: int) -> int:
-    """
-    Return the start of the tumbling window that holds an event.
-
-    Windows are half-open, [start, end), and aligned to the Unix epoch: an event at a boundary belongs to the later one.
-
-    Args:
-        event_time_ms: UTC milliseconds since the epoch; may be negative.
-        size_ms: window length in milliseconds, > 0.
-
-    Raises:
-        ValueError: size_ms <= 0.
-
-    Source: Akidau et al., "The Dataflow Model", VLDB 2015, fixed windows.
-    """
-    if size_ms <= 0:
-        raise ValueError(f"window size must be > 0, got {size_ms} ms")
-    return event_time_ms - event_time_ms % size_ms
 
 
 def parse_duration(text: str) -> int:
