@@ -8,6 +8,8 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from tallystream.core.definition import Counter
+from tallystream.local.clock import now_ms
+from tallystream.ports import Append
 from tallystream.web import metrics
 from tallystream.web.metrics import label_groups, label_names
 from tallystream.web.services import Tokens
@@ -56,6 +58,31 @@ def test_health_tells_lag_until_all_is_counted(web: Web) -> None:
     assert [minute[1:] for minute in after["throughput"]] == [[2, 2, 0, 0, 0, 0]]
     assert after["disk"] == {"stream_bytes": 10, "counters_bytes": 20, "free_bytes": 10**9}
     assert after["started"] <= after["now"]
+
+
+def test_health_lists_every_shard_also_without_events_and_of_a_former_definition(start_web: StartWeb) -> None:
+    def shards() -> list[int]:
+        return [shard["shard"] for shard in web.client.get("/v1/health").json()["shards"]]
+
+    web = start_web(MEASURED)
+    assert shards() == [0, 1, 2]
+    web.stream.append([Append([b"{}"])], 1)
+    web.stream.append([Append([b"{}"])], 1)
+    assert shards() == [0, 1, 2]
+    assert [shard["next_sequence"] for shard in web.client.get("/v1/health").json()["shards"]] == [0, 1, 1]
+    web = start_web(MEASURED.replace("shards = 3", "shards = 1"))
+    assert shards() == [0, 1, 2]
+
+
+def test_health_tells_of_a_clock_that_has_been_set_back(web: Web) -> None:
+    web.post(event())
+    assert web.client.get("/v1/health").json()["warnings"] == []
+    web.stream.append([Append([b"{}"])], now_ms() + 3_600_000)
+    health = web.client.get("/v1/health").json()
+    (warning,) = health["warnings"]
+    assert warning.startswith("the machine's clock is 3,") and "s behind the newest arrival in shard" in warning
+    behind_ms = sorted(shard["clock_behind_ms"] for shard in health["shards"])
+    assert behind_ms[0] == 0 and 3_590_000 < behind_ms[1] <= 3_600_000
 
 
 def test_alive_and_ready(web: Web) -> None:

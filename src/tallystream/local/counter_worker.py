@@ -4,9 +4,10 @@ import logging
 import signal
 import threading
 import time
-from contextlib import closing
+from contextlib import closing, suppress
 from pathlib import Path
 
+from tallystream.core.clock import clock_warning
 from tallystream.core.definition import Definition, parse_definition
 from tallystream.core.errors import StorageError
 from tallystream.engine.count import CountStep
@@ -42,8 +43,10 @@ def main() -> None:
 
 
 def run(stream: SQLiteStream, store: SQLiteCounterStore, definition: Definition, stop: threading.Event) -> None:
-    """Count and, once a minute, prune, until `stop` is set. Errors of the disk are logged and tried again."""
+    """Count, and prune and look at the clock once a minute, until `stop` is set. Errors of the disk are logged and tried again."""
     counting = CountStep(stream, store, definition)
+    with suppress(StorageError):  # which counting will meet, too
+        _log_clock(stream, now_ms())
     prune_at_s = time.monotonic() + PRUNE_S
     while not stop.is_set():
         try:
@@ -51,6 +54,7 @@ def run(stream: SQLiteStream, store: SQLiteCounterStore, definition: Definition,
             events = counting.step(now_ms())
             if time.monotonic() >= prune_at_s:
                 prune_at_s = time.monotonic() + PRUNE_S
+                _log_clock(stream, now_ms())
                 drop_old(stream, store, definition, now_ms())
         except StorageError as error:
             _log.warning("counting waits, nothing that was accepted is lost: %s", error)
@@ -60,6 +64,12 @@ def run(stream: SQLiteStream, store: SQLiteCounterStore, definition: Definition,
             _wait_for_events(stream, version, stop)
         elif events < GATHER_EVENTS:
             stop.wait(GATHER_S)
+
+
+def _log_clock(stream: SQLiteStream, at_ms: int) -> None:
+    warning = clock_warning(at_ms, {state.shard: state.last_arrival_ms for state in stream.shards()})
+    if warning:
+        _log.warning("%s", warning)
 
 
 def drop_old(stream: SQLiteStream, store: SQLiteCounterStore, definition: Definition, at_ms: int) -> int:

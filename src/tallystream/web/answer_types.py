@@ -99,6 +99,7 @@ class ShardAnswer(msgspec.Struct):
     counted_sequence: int
     lag_events: int
     lag_ms: Annotated[int, msgspec.Meta(description="Age of the oldest event that is not counted yet; 0 when all are.")]
+    clock_behind_ms: Annotated[int, msgspec.Meta(description="How far the clock is behind the newest arrival; mostly 0.")]
 
 
 class DiskAnswer(msgspec.Struct):
@@ -125,6 +126,7 @@ class HealthAnswer(msgspec.Struct):
     disk: DiskAnswer
     throughput: list[Minute]
     backlog_events_max: int
+    warnings: Annotated[list[str], msgspec.Meta(description="What a person should look at, in words.")]
 
 
 class RejectedEventAnswer(msgspec.Struct):

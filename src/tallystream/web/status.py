@@ -8,6 +8,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
+from tallystream.core.clock import clock_warning
 from tallystream.core.errors import StorageError
 from tallystream.core.window import format_duration
 from tallystream.ports import ShardState
@@ -98,16 +99,24 @@ def describe_health(services: Services) -> HealthAnswer:
     """Return how the server fares."""
     now_ms = services.now_ms()
     positions = services.store.positions()
+    states = {state.shard: state for state in services.stream.shards()}
+    clock = clock_warning(now_ms, {shard: state.last_arrival_ms for shard, state in states.items()})
+    # All that events may go to, and those of a former definition.
+    shards = sorted({*range(services.definition.stream.shards), *states})
     return HealthAnswer(
         version=services.version,
         name=services.definition.name,
         now=now_ms,
         started=services.started_ms,
         ledger=LedgerAnswer.of(services.store.ledger()),
-        shards=[_describe_shard(services, state, positions.get(state.shard, 0), now_ms) for state in services.stream.shards()],
+        shards=[
+            _describe_shard(services, states.get(shard, ShardState(shard, 0, 0)), positions.get(shard, 0), now_ms)
+            for shard in shards
+        ],
         disk=DiskAnswer(*services.disk_usage()),
         throughput=[(minute_ms, *ledger) for minute_ms, ledger in services.store.throughput(now_ms - _THROUGHPUT_MS)],
         backlog_events_max=services.definition.stream.backlog_events_max,
+        warnings=[clock] if clock else [],
     )
 
 
@@ -117,7 +126,8 @@ def _describe_shard(services: Services, state: ShardState, position: int, now_ms
     if lag_events:
         oldest = services.stream.read(state.shard, position, 1)
         lag_ms = max(0, now_ms - oldest[0].arrival_ms) if oldest else 0
-    return ShardAnswer(state.shard, state.next_sequence, position, lag_events, lag_ms)
+    clock_behind_ms = max(0, state.last_arrival_ms - now_ms)
+    return ShardAnswer(state.shard, state.next_sequence, position, lag_events, lag_ms, clock_behind_ms)
 
 
 def why_not_ready(services: Services, storage_failed_at_ms: int | None) -> str | None:
