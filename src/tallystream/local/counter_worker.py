@@ -43,7 +43,7 @@ def main() -> None:
 
 
 def run(stream: SQLiteStream, store: SQLiteCounterStore, definition: Definition, stop: threading.Event) -> None:
-    """Count, and prune and look at the clock once a minute, until `stop` is set. Errors of the disk are logged and tried again."""
+    """Count until `stop` is set; prune and look at the clock each minute. Errors of the disk are logged and tried again."""
     counting = CountStep(stream, store, definition)
     with suppress(StorageError):  # which counting will meet, too
         _log_clock(stream, now_ms())
