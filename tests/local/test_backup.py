@@ -9,13 +9,14 @@ from pathlib import Path
 
 import pytest
 
+from tallystream.core.alarm import Transition
 from tallystream.core.definition import parse_definition
 from tallystream.core.errors import StorageError
 from tallystream.local.backup import BackupError, backup, restore
 from tallystream.local.data import DataDirectory
 from tallystream.local.lock import DirectoryInUseError
 from tallystream.local.verify import verify
-from tallystream.ports import Append
+from tallystream.ports import AlarmChange, AlarmKey, Append, ChannelTiming
 from tests.conftest import StartServer
 from tests.waiting import wait_until
 
@@ -41,6 +42,7 @@ def data(tmp_path: Path) -> DataDirectory:
     made.path.mkdir()
     made.declare(parse_definition(DEFINITION))
     stream, store = made.open(parse_definition(DEFINITION))
+    made.declare_alarms(parse_definition(DEFINITION))
     with closing(stream), closing(store):
         stream.append([Append([line(number) for number in range(1_000)])], 1_790_000_000_000)
     return made
@@ -82,6 +84,29 @@ def test_counting_goes_on_exactly_after_a_restore(tmp_path: Path, tally_server: 
     assert verify(restored, parse_definition(DEFINITION)).differences == []
 
 
+def test_alarms_and_what_waits_to_be_sent_are_restored(tmp_path: Path, data: DataDirectory) -> None:
+    key = AlarmKey("low")
+    with closing(data.open_alarms()) as alarms:
+        transition = Transition("OK", "ALARM", "because", ())
+        assert alarms.commit([AlarmChange(key, 0, transition, "ALARM", ("mail",))], 1_790_000_000_000)
+        statuses = alarms.statuses()
+        backup(data, DEFINITION, tmp_path / "b.tar", force=False)
+    restored = DataDirectory(tmp_path / "restored")
+    restore(tmp_path / "b.tar", restored)
+    with closing(restored.open_alarms()) as alarms:
+        assert alarms.statuses() == statuses
+        session = alarms.open_session(0)
+        (message,) = alarms.lease(session, {"mail": ChannelTiming(0, 1)}, 1_790_000_000_000, 1)
+        assert message.items == alarms.history()
+
+
+def test_a_directory_that_no_server_has_used_has_no_alarms(tmp_path: Path, data: DataDirectory) -> None:
+    data.alarms_path.unlink()
+    backup(data, DEFINITION, tmp_path / "b.tar", force=False)
+    restore(tmp_path / "b.tar", DataDirectory(tmp_path / "restored"))
+    assert sorted(path.name for path in (tmp_path / "restored").iterdir()) == ["counters.db", "lock", "stream.db", "tally.toml"]
+
+
 def test_a_file_that_exists_is_kept_unless_forced(tmp_path: Path, data: DataDirectory) -> None:
     file = tmp_path / "b.tar"
     file.write_text("precious")
@@ -90,7 +115,7 @@ def test_a_file_that_exists_is_kept_unless_forced(tmp_path: Path, data: DataDire
     assert file.read_text() == "precious"
     assert backup(data, DEFINITION, file, force=True) == file.stat().st_size
     with tarfile.open(file) as tar:
-        assert sorted(tar.getnames()) == ["counters.db", "stream.db", "tally.toml"]
+        assert sorted(tar.getnames()) == ["alarms.db", "counters.db", "stream.db", "tally.toml"]
     assert [path.name for path in tmp_path.iterdir() if path.name.startswith(".")] == []
 
 

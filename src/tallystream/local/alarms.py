@@ -87,12 +87,13 @@ class SQLiteAlarmStore:
                 self._writer.execute("DELETE FROM status WHERE alarm = ?", (name,))
             for name, fingerprint in fingerprints.items():
                 if known.get(name) != fingerprint:
-                    self._writer.execute(
-                        "INSERT INTO alarm VALUES (?, ?) ON CONFLICT DO UPDATE SET fingerprint = excluded.fingerprint",
-                        (name, fingerprint),
-                    )
+                    self._writer.execute("INSERT OR REPLACE INTO alarm VALUES (?, ?, ?)", (name, fingerprint, now_ms))
                     self._remember(AlarmKey(name), now_ms, "ConfigurationUpdate", "Changed" if name in known else "Created")
             self._next_version()
+
+    def configured_ms(self) -> dict[str, int]:
+        """Return alarm → when it was new, or last edited."""
+        return dict(self._fetch("SELECT name, configured_ms FROM alarm"))
 
     def statuses(self) -> dict[AlarmKey, AlarmStatus]:
         """See ports.AlarmStore."""

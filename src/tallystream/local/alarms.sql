@@ -9,7 +9,8 @@ INSERT INTO version VALUES (0, 0);
 
 CREATE TABLE alarm (
     name TEXT PRIMARY KEY,
-    fingerprint TEXT NOT NULL
+    fingerprint TEXT NOT NULL,
+    configured_ms INTEGER NOT NULL -- when it was new, or last edited
 ) STRICT, WITHOUT ROWID;
 
 CREATE TABLE status (

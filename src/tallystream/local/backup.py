@@ -1,8 +1,9 @@
 """
-`tally backup` and `tally restore`: both databases and the definition in one tar file, while everything runs.
+`tally backup` and `tally restore`: the databases and the definition in one tar file, while everything runs.
 
 The counters are copied first. So the stream in the file is at least as new as the counters: after a restore, counting goes on
-from their positions and arrives at the same numbers, since a position says exactly what is counted.
+from their positions and arrives at the same numbers, since a position says exactly what is counted. The alarms follow from the
+counts, so theirs are copied last; what waited to be sent then waits again after a restore.
 """
 
 import io
@@ -16,10 +17,13 @@ from contextlib import closing, contextmanager
 from pathlib import Path
 
 from tallystream.core.errors import StorageError, TallystreamError
-from tallystream.local.data import COUNTERS_FILE, STREAM_FILE, DataDirectory
+from tallystream.local.data import ALARMS_FILE, COUNTERS_FILE, STREAM_FILE, DataDirectory
 from tallystream.local.sqlite import connect, storage_errors
 
 DEFINITION_FILE = "tally.toml"
+
+_DATABASES = (COUNTERS_FILE, STREAM_FILE, ALARMS_FILE)  # in the order in which they are copied
+_OPTIONAL = ALARMS_FILE  # absent where files were ingested without a server
 
 
 class BackupError(TallystreamError):
@@ -39,18 +43,19 @@ def backup(data: DataDirectory, definition_text: str, file: Path, *, force: bool
     if file.exists() and not force:
         raise BackupError(f"{file} exists; give another name, or replace it with --force")
     with _disk_errors(file.parent), tempfile.TemporaryDirectory(prefix=".tally-backup-", dir=file.parent) as scratch:
-        counters, stream, whole = (Path(scratch) / name for name in (COUNTERS_FILE, STREAM_FILE, "backup.tar"))
-        _copy(data.counters_path, counters)
-        _copy(data.stream_path, stream)
-        _check_pair(counters, stream)
+        copies = [Path(scratch) / name for name in _DATABASES if name != _OPTIONAL or (data.path / name).exists()]
+        for copy in copies:
+            _copy(data.path / copy.name, copy)
+        _check_pair(Path(scratch) / COUNTERS_FILE, Path(scratch) / STREAM_FILE)
+        whole = Path(scratch) / "backup.tar"
         with whole.open("wb") as out:
             with tarfile.open(fileobj=out, mode="w") as tar:
                 text = definition_text.encode()
                 entry = tarfile.TarInfo(DEFINITION_FILE)
                 entry.size = len(text)
                 tar.addfile(entry, io.BytesIO(text))
-                tar.add(counters, COUNTERS_FILE)
-                tar.add(stream, STREAM_FILE)
+                for copy in copies:
+                    tar.add(copy, copy.name)
             out.flush()
             os.fsync(out.fileno())
         size_bytes = whole.stat().st_size
@@ -69,15 +74,16 @@ def restore(file: Path, data: DataDirectory) -> Path:
         StorageError: the directory cannot be written.
     """
     with data.lock("tally restore", wait_s=0), _disk_errors(data.path):
-        targets = {name: data.path / name for name in (DEFINITION_FILE, STREAM_FILE, COUNTERS_FILE)}
+        # The counters last: without them nothing counts as restored.
+        targets = {name: data.path / name for name in (DEFINITION_FILE, STREAM_FILE, ALARMS_FILE, COUNTERS_FILE)}
         for target in targets.values():
             if target.exists():
                 raise BackupError(f"{target} exists already; give an empty directory with --data, or move what is there away")
         with tempfile.TemporaryDirectory(prefix=".tally-restore-", dir=data.path) as scratch:
             _extract(file, Path(scratch))
-            # The counters last: without them nothing counts as restored.
             for name, target in targets.items():
-                (Path(scratch) / name).replace(target)
+                if (Path(scratch) / name).exists():
+                    (Path(scratch) / name).replace(target)
         _sync_directory(data.path)
         return targets[DEFINITION_FILE]
 
@@ -107,7 +113,8 @@ def _check_pair(counters: Path, stream: Path) -> None:
 def _extract(file: Path, directory: Path) -> None:
     try:
         with tarfile.open(file, "r:") as tar:
-            for name in (DEFINITION_FILE, STREAM_FILE, COUNTERS_FILE):
+            found = tar.getnames()
+            for name in (DEFINITION_FILE, *(name for name in _DATABASES if name != _OPTIONAL or name in found)):
                 member = tar.extractfile(name)
                 if member is None:
                     raise KeyError(name)

@@ -1,9 +1,12 @@
 """The data directory: what lies where in it."""
 
 import shutil
+from contextlib import closing
 from pathlib import Path
 
+from tallystream.core.alarm_definition import alarm_fingerprint
 from tallystream.core.definition import Definition
+from tallystream.local.alarms import SQLiteAlarmStore
 from tallystream.local.clock import now_ms
 from tallystream.local.counters import SQLiteCounterStore
 from tallystream.local.lock import DirectoryLock
@@ -13,15 +16,21 @@ from tallystream.web.services import DiskUsage
 
 STREAM_FILE = "stream.db"
 COUNTERS_FILE = "counters.db"
+ALARMS_FILE = "alarms.db"
 
 
 class DataDirectory:
-    """A directory with `stream.db`, `counters.db` and `lock`. One that is absent is created when it is locked."""
+    """
+    A directory with `stream.db`, `counters.db`, `alarms.db` and `lock`. One that is absent is created when it is locked.
+
+    A directory into which files were ingested, and which no server has used, has no `alarms.db`.
+    """
 
     def __init__(self, path: Path) -> None:
         self.path = path
         self.stream_path = path / STREAM_FILE
         self.counters_path = path / COUNTERS_FILE
+        self.alarms_path = path / ALARMS_FILE
 
     def lock(self, holder: str, wait_s: float) -> DirectoryLock:
         """Take the directory's lock; see DirectoryLock.acquire."""
@@ -55,6 +64,25 @@ class DataDirectory:
         finally:
             store.close()
             stream.close()
+
+    def open_alarms(self, *, read_only: bool = False) -> SQLiteAlarmStore:
+        """
+        Open where alarms are kept; unless read_only, create it if absent.
+
+        Raises:
+            StorageError: as `open`.
+        """
+        return SQLiteAlarmStore(self.alarms_path, read_only=read_only)
+
+    def declare_alarms(self, definition: Definition) -> None:
+        """
+        Make the definition's alarms the present ones. Whoever holds the lock may do so.
+
+        Raises:
+            StorageError: as `open`.
+        """
+        with closing(self.open_alarms()) as alarms:
+            alarms.declare({alarm.name: alarm_fingerprint(alarm) for alarm in definition.alarms}, now_ms())
 
     def disk_usage(self) -> DiskUsage:
         """Return how much disk the data takes, write-ahead logs included, and how much is left."""
