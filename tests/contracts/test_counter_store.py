@@ -199,6 +199,26 @@ def test_changes_name_the_windows_that_a_commit_touched(make_plane: MakePlane) -
     assert plane.store.version() > version
 
 
+def test_series_are_numbered_as_they_come_and_know_where_they_begin(make_plane: MakePlane) -> None:
+    plane = make_plane()
+    counter = DEFINITION.counter("events")
+    plane.count({"event": "b", "t": NOW_MS + 60_000}, {"event": "a", "t": NOW_MS})
+    plane.count({"event": "c"}, {"event": "b", "t": NOW_MS - 60_000})
+    series = plane.store.series("events")
+    assert list(series.values())[2] == ("c",)
+    assert list(series) == sorted(series)
+    assert min(series) > 0
+    for after in (0, *series):
+        assert plane.store.series("events", after) == {id_: group for id_, group in series.items() if id_ > after}
+    first = plane.store.first_windows(counter, 60_000, [*series, max(series) + 1])
+    assert {series[id_]: start_ms for id_, start_ms in first.items()} == {
+        ("a",): NOW_MS,
+        ("b",): NOW_MS - 60_000,
+        ("c",): NOW_MS,
+    }
+    assert set(plane.store.first_windows(counter, 3_600_000, list(series)).values()) == {NOW_MS // 3_600_000 * 3_600_000}
+
+
 def test_reading_bounds_are_half_open(make_plane: MakePlane) -> None:
     plane = make_plane()
     plane.count(*[{"event": "a", "t": NOW_MS + minute * 60_000} for minute in range(5)], {"event": "b"})

@@ -8,6 +8,7 @@ fewer, treat_missing_data says what the missing ones are taken for, and as few o
 
 from collections.abc import Callable, Mapping, Sequence
 from decimal import Context, Decimal
+from itertools import repeat
 from types import MappingProxyType
 from typing import Final, Literal, NamedTuple
 
@@ -118,20 +119,6 @@ def evaluation_span(alarm: MetricAlarm, as_of_ms: int) -> Window:
     return Window(end_ms - (alarm.evaluation_periods + MORE_WINDOWS) * window_ms, end_ms)
 
 
-def pending_span(alarm: MetricAlarm, as_of_ms: int) -> Window:
-    """
-    Return the windows after the complete ones that can bring an alarm forward; empty where none can.
-
-    They end with the one that is open at as_of_ms. A delay keeps those before it pending, too.
-    """
-    end_ms = evaluation_span(alarm, as_of_ms).end_ms
-    if final_side(alarm) is None:
-        return Window(end_ms, end_ms)
-    window_ms = alarm.source.window_ms
-    open_ms = as_of_ms - as_of_ms % window_ms
-    return Window(max(end_ms, open_ms - (alarm.evaluation_periods + MORE_WINDOWS) * window_ms), open_ms + window_ms)
-
-
 def final_side(alarm: MetricAlarm) -> Literal["lower", "upper"] | None:
     """
     Return the bound that a datapoint, once beyond it, stays beyond however its window goes on: a count and a max only grow.
@@ -157,35 +144,103 @@ def evaluate(alarm: MetricAlarm, state: State, as_of_ms: int, observed: Observed
         alarm: what is watched.
         state: the state up to now. In ALARM, datapoints are judged by the condition's clear bound.
         as_of_ms: up to when everything is known, UTC milliseconds.
-        observed: values of at least the windows in `evaluation_span` and `pending_span`; for a relative threshold, the
-            reference of a window is the value in the window baseline_ms before, for a band what is expected.
+        observed: what is known of at least the windows of `Evaluation(alarm, as_of_ms)`.
     """
-    judge = _judge(alarm, state, observed)
-    window_ms = alarm.source.window_ms
+    evaluation = Evaluation(alarm, as_of_ms)
+    values, references = observed
+    return evaluation.transition(
+        state,
+        [values.get(start_ms) for start_ms in evaluation.windows],
+        [references.get(start_ms) for start_ms in evaluation.windows] if references else None,
+    )
+
+
+class Evaluation:
+    """
+    An alarm at a time, for any number of series.
+
+    Attributes:
+        windows: the starts of the windows that it looks at: the complete ones, then those that are pending, up to the open
+            one, where they can bring the alarm forward.
+    """
+
+    def __init__(self, alarm: MetricAlarm, as_of_ms: int) -> None:
+        self.windows: Final = _windows(alarm, as_of_ms)
+        self._alarm = alarm
+        self._final_side = final_side(alarm)
+        self._rule = (alarm.evaluation_periods, alarm.datapoints_to_alarm, alarm.treat_missing_data)
+        self._read = alarm.evaluation_periods + MORE_WINDOWS
+        self._judges = {state: _judge(alarm.condition, state) for state in ("OK", "ALARM")}
+
+    def transition(
+        self, state: State, values: Sequence[Value | None], references: Sequence[Reference | None] | None = None
+    ) -> Transition | None:
+        """
+        Return the change of state that is due for a series; None if its state stays.
+
+        Args:
+            state: of the series up to now.
+            values: of each of the windows; None where there is none.
+            references: of each of the windows, what its datapoint is compared with, None where there is nothing: of a relative
+                threshold the value baseline_ms before, of a band what is expected. A fixed threshold needs none.
+        """
+        judge = self._judges["ALARM" if state == "ALARM" else "OK"]
+        compared = references or repeat(None)
+        judged = [None if value is None else judge(value, other) for value, other in zip(values, compared, strict=False)]
+        end = self._read
+        new_state = decide(judged[:end], *self._rule, state)
+        if new_state != "ALARM" and len(judged) > end:
+            # Of what is pending, only a breach that nothing can undo counts, and it can only raise the alarm. A window that
+            # does not breach yet counts as not breaching: the least that it can come to.
+            for at in range(self._read, len(judged)):
+                judged[at] = self._breaches_finally(state, values[at], references[at] if references else None)
+            raised = max((at + 1 for at in range(self._read, len(judged)) if judged[at]), default=0)
+            if raised and decide(judged[raised - self._read : raised], *self._rule, state) == "ALARM":
+                new_state, end = "ALARM", raised
+        if new_state == state:
+            return None
+        return self._explain(state, new_state, judged, values, references, end)
+
+    def _breaches_finally(self, state: State, value: Value | None, reference: Reference | None) -> bool:
+        limits = bounds(self._alarm.condition, state, reference)
+        if value is None or limits is None:
+            return False
+        final = Bounds(limits.lower, None) if self._final_side == "lower" else Bounds(None, limits.upper)
+        return is_breaching(value, self._alarm.condition.comparison, final)
+
+    def _explain(
+        self,
+        state: State,
+        new_state: State,
+        judged: Sequence[bool | None],
+        values: Sequence[Value | None],
+        references: Sequence[Reference | None] | None,
+        end: int,
+    ) -> Transition:
+        """Return the transition that the windows up to `end` led to."""
+        alarm = self._alarm
+        first = end - self._read
+        datapoints = []
+        for at in (first + at for at in deciding(judged[first:end], alarm.evaluation_periods)):
+            value, breaches = values[at], judged[at]
+            if value is None or breaches is None:
+                is_filled = alarm.treat_missing_data in ("breaching", "notBreaching")
+                breaches = alarm.treat_missing_data == "breaching"
+                datapoints.append(DecidingDatapoint(self.windows[at], None, breaches, is_filled))
+            else:
+                limits = bounds(alarm.condition, state, references[at] if references else None) or Bounds()
+                datapoints.append(DecidingDatapoint(self.windows[at], Decimal(value), breaches, False, *limits))
+        incomparable = sum(values[at] is not None and judged[at] is None for at in range(first, end))
+        open_ms = self.windows[end - 1] if end > self._read else None
+        sentence = reason(alarm, state, new_state, datapoints, incomparable, open_ms)
+        return Transition(state, new_state, sentence, tuple(datapoints))
+
+
+def _windows(alarm: MetricAlarm, as_of_ms: int) -> range:
     span = evaluation_span(alarm, as_of_ms)
-    starts = range(span.start_ms, span.end_ms, window_ms)
-    judged = [judge(start_ms) for start_ms in starts]
-    rule = (alarm.evaluation_periods, alarm.datapoints_to_alarm, alarm.treat_missing_data, state)
-    new_state = decide(judged, *rule)
-    if new_state != "ALARM":
-        # What is pending can only raise an alarm. A window that does not breach yet counts as not breaching, which is the
-        # least that it can come to.
-        pending = pending_span(alarm, as_of_ms)
-        ahead = [_breaches_finally(alarm, state, observed, at) for at in range(pending.start_ms, pending.end_ms, window_ms)]
-        while ahead and not ahead[-1]:
-            ahead.pop()
-        if ahead:
-            end_ms = pending.start_ms + len(ahead) * window_ms
-            known = (judged + [False] * ((pending.start_ms - span.end_ms) // window_ms) + ahead)[-len(starts) :]
-            if decide(known, *rule) == "ALARM":
-                new_state, judged = "ALARM", known
-                starts = range(end_ms - len(starts) * window_ms, end_ms, window_ms)
-    if new_state == state:
-        return None
-    datapoints = tuple(_datapoint(alarm, state, observed, starts[at], judged[at]) for at in deciding(judged, rule[0]))
-    incomparable = sum(judged[at] is None and start_ms in observed.values for at, start_ms in enumerate(starts))
-    open_ms = starts[-1] if starts[-1] >= span.end_ms else None
-    return Transition(state, new_state, reason(alarm, state, new_state, datapoints, incomparable, open_ms), datapoints)
+    window_ms = alarm.source.window_ms
+    end_ms = span.end_ms if final_side(alarm) is None else as_of_ms - as_of_ms % window_ms + window_ms
+    return range(span.start_ms, end_ms, window_ms)
 
 
 # Judging a datapoint.
@@ -235,36 +290,15 @@ def _one_sided(comparison: Comparison, bound: Decimal) -> Bounds:
     return Bounds(bound, None) if comparison in ("<", "<=") else Bounds(None, bound)
 
 
-def _judge(alarm: MetricAlarm, state: State, observed: Observed) -> Callable[[int], bool | None]:
-    values, references = observed
-    condition = alarm.condition
+def _judge(condition: Condition, state: State) -> Callable[[Value, Reference | None], bool | None]:
+    """Return what says of a value and its reference whether the datapoint breaches; None: there is nothing to compare with."""
     comparison = condition.comparison
     fixed = bounds(condition, state, None)
+    if fixed is not None:
+        return lambda value, _: is_breaching(value, comparison, fixed)
 
-    def judge(start_ms: int) -> bool | None:
-        value = values.get(start_ms)
-        if value is None:
-            return None
-        limits = fixed or bounds(condition, state, references.get(start_ms))
+    def judge(value: Value, reference: Reference | None) -> bool | None:
+        limits = bounds(condition, state, reference)
         return None if limits is None else is_breaching(value, comparison, limits)
 
     return judge
-
-
-def _breaches_finally(alarm: MetricAlarm, state: State, observed: Observed, start_ms: int) -> bool:
-    """Return whether a window that goes on breaches already in a way that nothing can undo."""
-    value = observed.values.get(start_ms)
-    limits = bounds(alarm.condition, state, observed.references.get(start_ms))
-    if value is None or limits is None:
-        return False
-    final = Bounds(limits.lower, None) if final_side(alarm) == "lower" else Bounds(None, limits.upper)
-    return is_breaching(value, alarm.condition.comparison, final)
-
-
-def _datapoint(alarm: MetricAlarm, state: State, observed: Observed, start_ms: int, breaches: bool | None) -> DecidingDatapoint:
-    if breaches is None:
-        is_filled = alarm.treat_missing_data in ("breaching", "notBreaching")
-        return DecidingDatapoint(start_ms, None, alarm.treat_missing_data == "breaching", is_filled)
-    value = observed.values.get(start_ms)
-    limits = bounds(alarm.condition, state, observed.references.get(start_ms)) or Bounds()
-    return DecidingDatapoint(start_ms, None if value is None else Decimal(value), breaches, False, *limits)
