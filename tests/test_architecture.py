@@ -15,16 +15,17 @@ import pytest
 ROOT = Path(__file__).resolve().parent.parent
 SOURCE = ROOT / "src" / "tallystream"
 
-# A layer, and the layers that it may import: cli → local → {engine, web} → ports → core.
+# A layer, and the layers that it may import: cli → local → {engine, web} → datapoints → ports → core.
 LAYERS = {
     "core": {"core"},
     "ports": {"core", "ports"},
-    "engine": {"core", "ports", "engine"},
-    "web": {"core", "ports", "web"},
+    "datapoints": {"core", "ports"},
+    "engine": {"core", "ports", "datapoints", "engine"},
+    "web": {"core", "ports", "datapoints", "web"},
     "testing": {"core", "ports", "testing"},
-    "local": {"core", "ports", "engine", "web", "local"},
-    "aws": {"core", "ports", "engine", "web", "aws"},
-    "cli": {"core", "ports", "engine", "web", "local", "aws", "cli"},
+    "local": {"core", "ports", "datapoints", "engine", "web", "local"},
+    "aws": {"core", "ports", "datapoints", "engine", "web", "aws"},
+    "cli": {"core", "ports", "datapoints", "engine", "web", "local", "aws", "cli"},
 }
 
 # What the core may use: nothing here touches a file, a socket, a clock, a thread, a log or chance.

@@ -54,7 +54,8 @@ def backtest(alarm: MetricAlarm, groups: Mapping[str, Observed], period: Window)
 
     Args:
         alarm: existing or edited.
-        groups: by group key ("" for an alarm without `group_by = "each"`), the datapoints of at least `backtest_span`.
+        groups: by group key ("" for an alarm without `group_by = "each"`), the datapoints of at least `backtest_span`. One
+            is asked for after the other, so they need not all be held.
         period: in which it is evaluated, at the end (plus delay) of each window that lies in it.
 
     Raises:
