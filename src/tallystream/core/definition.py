@@ -6,17 +6,20 @@ shape in document.py), and then what values say about each other.
 """
 
 import hashlib
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import Any, Literal
 
 import msgspec
 
 from tallystream.core.alarm import Alarm
+from tallystream.core.alarm_definition import read_alarms, read_channel, read_mute
+from tallystream.core.alarm_relations import check_alarm_relations
 from tallystream.core.channel import Channel
 from tallystream.core.document import document_schema
 from tallystream.core.errors import DefinitionError, Problem
 from tallystream.core.mute import MuteSchedule
 from tallystream.core.reading import Table, read_document, show
+from tallystream.core.relation import check_distinct, check_names, items, tables
 from tallystream.core.window import format_duration
 
 Function = Literal["count", "sum", "min", "max", "mean"]
@@ -113,6 +116,9 @@ def parse_definition(text: str) -> Definition:
         stream=_stream(values["stream"].values),
         counters=tuple(_counter(table.values) for table in values["counter"]),
         browser=Browser(browser.values["key"], tuple(browser.values["origins"])) if browser else None,
+        alarms=read_alarms(document),
+        channels=tuple(map(read_channel, document.values["notify"])),
+        mutes=tuple(map(read_mute, document.values["mute"])),
     )
 
 
@@ -163,47 +169,23 @@ def _counter(values: dict[str, Any]) -> Counter:
 
 def _check_relations(document: Table) -> Iterator[Problem]:
     stream, browser = document.values["stream"], document.values["browser"]
-    counters = [table for table in document.values["counter"] or () if table is not None]
-    yield from _check_names(counters)
+    counters = tables(document, "counter")
+    yield from check_names(counters, "counter")
     for counter in counters:
-        yield from _check_distinct(counter, "group_by", str)
-        yield from _check_distinct(counter, "windows", format_duration)
-        yield from _check_distinct(counter, "measures", lambda measure: Measure(*measure).name)
+        yield from check_distinct(counter, "group_by")
+        yield from check_distinct(counter, "windows", format_duration)
+        yield from check_distinct(counter, "measures", lambda measure: Measure(*measure).name)
         yield from _check_multiples(counter)
         if stream is not None:
             yield from _check_keep(counter, stream)
     if browser is not None:
-        yield from _check_distinct(browser, "origins", str)
+        yield from check_distinct(browser, "origins")
     yield from _check_paths(list(_used_paths(stream, counters)))
-
-
-def _items(table: Table, name: str) -> list[tuple[str, Any]]:
-    """Return the good values of a list with their keys."""
-    return [(f"{table.at(name)}[{i}]", value) for i, value in enumerate(table.values[name] or ()) if value is not None]
-
-
-def _check_names(counters: list[Table]) -> Iterator[Problem]:
-    first: dict[str, str] = {}
-    for counter in counters:
-        name = counter.values["name"]
-        if name is not None and name in first:
-            found = f"{show(name)}, which is also {first[name]}"
-            yield Problem(counter.at("name"), found, "a name of its own for each counter", "rename one of them")
-        else:
-            first[name] = counter.at("name")
-
-
-def _check_distinct(table: Table, name: str, write: Callable[[Any], str]) -> Iterator[Problem]:
-    first: dict[Any, str] = {}
-    for key, value in _items(table, name):
-        if value in first:
-            yield Problem(key, f"{show(write(value))}, the same as {first[value]}", "each value once", "remove one of them")
-        else:
-            first[value] = key
+    yield from check_alarm_relations(document)
 
 
 def _check_multiples(counter: Table) -> Iterator[Problem]:
-    windows = _items(counter, "windows")
+    windows = items(counter, "windows")
     finest_ms = min((size_ms for _, size_ms in windows), default=1)
     for key, size_ms in windows:
         if size_ms % finest_ms:
@@ -232,8 +214,8 @@ def _used_paths(stream: Table | None, counters: list[Table]) -> Iterator[tuple[s
             if stream.values[name] is not None:
                 yield stream.at(name), stream.values[name]
     for counter in counters:
-        yield from _items(counter, "group_by")
-        yield from ((key, field) for key, (_, field) in _items(counter, "measures") if field is not None)
+        yield from items(counter, "group_by")
+        yield from ((key, field) for key, (_, field) in items(counter, "measures") if field is not None)
         if counter.values["where"] is not None:
             yield from ((counter.at("where"), path) for path in sorted(counter.values["where"].fields))
 

@@ -4,13 +4,23 @@ import difflib
 import json
 import re
 import tomllib
-from collections.abc import Sequence
-from typing import Any, NamedTuple
+from collections.abc import Iterator, Sequence
+from decimal import Decimal
+from math import isfinite
+from typing import Any, Final, NamedTuple
 
 from msgspec import NODEFAULT, UNSET, inspect
 
-from tallystream.core.document import Document, Text
+from tallystream.core.document import Document
 from tallystream.core.errors import DefinitionError, Problem
+from tallystream.core.group import GroupValue, canonical_value
+from tallystream.core.setting import Text
+
+DECIMALS_MAX: Final = 18
+GROUP_CHARACTERS_MAX: Final = 1_024
+INTEGER_BITS: Final = 64  # of a number in a group
+
+_GROUP_VALUE: Final = ("text of up to 1,024 characters, a number, true or false", "write the value as the events hold it")
 
 
 class Table(NamedTuple):
@@ -18,6 +28,7 @@ class Table(NamedTuple):
 
     key: str
     values: dict[str, Any]
+    given: set[str]  # what stands in it, mistakes and probable misspellings included
 
     def at(self, name: str) -> str:
         """Return the whole key of a value: `stream.shards`."""
@@ -32,7 +43,7 @@ def read_document(text: str) -> tuple[Table, list[Problem]]:
         DefinitionError: the text is not TOML, so there is nothing to read.
     """
     try:
-        data = tomllib.loads(text.removeprefix("\ufeff"))  # some editors begin a file with a byte order mark
+        data = tomllib.loads(text.removeprefix("\ufeff"), parse_float=Decimal)  # some editors begin with a byte order mark
     except (ValueError, RecursionError) as error:
         raise DefinitionError([_syntax_problem(error)]) from None
     reading = _Reading()
@@ -77,20 +88,26 @@ class _Reading:
 
     def table(self, data: dict[str, Any], shape: inspect.Type, key: str) -> Table:
         assert isinstance(shape, inspect.StructType)
-        table = Table(key, {})
-        misspelt = self._refuse_unknown(data, table, [field.name for field in shape.fields])
+        table = Table(key, {}, set())
+        names = [field.encode_name for field in shape.fields]
+        if shape.tag_field is not None:  # was looked at to find this shape
+            table.values[shape.tag_field] = shape.tag
+            names = [shape.tag_field, *names]
+        misspelt = self._refuse_unknown(data, table, names)
+        table.given.update(misspelt.union(data).intersection(names))
         for field in shape.fields:
-            at = table.at(field.name)
-            if field.name in data:
-                table.values[field.name] = self.value(data[field.name], field.type, at)
+            name = field.encode_name
+            at = table.at(name)
+            if name in data:
+                table.values[name] = self.value(data[name], field.type, at)
             elif field.default in (NODEFAULT, UNSET):
-                table.values[field.name] = None
-                if field.required and field.name not in misspelt:
+                table.values[name] = None
+                if field.required and name not in misspelt:
                     allowed, remedy = _expectation(field.type, at)
                     self._refuse(at, "nothing", allowed, f"add it; {remedy}")
             else:
                 default = list(field.default) if isinstance(field.default, tuple) else field.default
-                table.values[field.name] = self.value(default, field.type, at)
+                table.values[name] = self.value(default, field.type, at)
         return table
 
     def _refuse_unknown(self, data: dict[str, Any], table: Table, names: Sequence[str]) -> set[str]:
@@ -110,16 +127,53 @@ class _Reading:
         match shape:
             case inspect.StructType() if isinstance(value, dict):
                 return self.table(value, shape, key)
+            case inspect.UnionType() if isinstance(value, dict):
+                return self._tagged_table(value, shape, key)
+            case inspect.UnionType() if isinstance(value, list):
+                return self.value(value, next(each for each in shape.types if not _is_table(each)), key)
+            case inspect.DictType() if isinstance(value, dict):
+                return self._group(value, key)
             case inspect.VarTupleType() if isinstance(value, list):
                 return self._list(value, shape, key)
             case inspect.StrType() if isinstance(value, str) and text is not None:
                 return self._text(value, text, key)
             case inspect.IntType() if type(value) is int and value >= (shape.ge or 0) and value <= (shape.le or value):
                 return value
+            case inspect.FloatType() if type(value) in (int, Decimal) and _is_within(value, shape):
+                return _plain(Decimal(value))
             case inspect.LiteralType() if value in shape.values:
+                return value
+            case inspect.BoolType() if isinstance(value, bool):
                 return value
         self._refuse(key, show(value), *_expectation(declared, key, value))
         return None
+
+    def _tagged_table(self, value: dict[str, Any], shape: inspect.UnionType, key: str) -> Table | None:
+        """Return a table of the one shape, or of the one of several that its tag names."""
+        shapes = [each for each in shape.types if isinstance(each, inspect.StructType)]
+        field = shapes[0].tag_field
+        if field is None:
+            return self.table(value, shapes[0], key)
+        for each in shapes:
+            if each.tag == value.get(field):
+                return self.table(value, each, key)
+        tags = inspect.LiteralType(tuple(each.tag for each in shapes if each.tag is not None))
+        allowed, remedy = _expectation(tags, key, value.get(field, ""))
+        found, remedy = (show(value[field]), remedy) if field in value else ("nothing", f"add it; {remedy}")
+        self._refuse(join_key(key, field), found, allowed, remedy)
+        return None
+
+    def _group(self, table: dict[str, Any], key: str) -> dict[str, GroupValue]:
+        """Return the values of a group by their dotted paths, those of tables inside of it included, without the refused."""
+        group: dict[str, GroupValue] = {}
+        for path, at, value in _leaves(table, "", key):
+            if path in group:
+                self._refuse(at, "the same field once more", "each field once", "remove one of them")
+            else:
+                group[path] = _as_group_value(value)
+                if group[path] is None:
+                    self._refuse(at, show(value), *_GROUP_VALUE)
+        return group
 
     def _list(self, values: list[Any], shape: inspect.VarTupleType, key: str) -> list[Any]:
         minimum, maximum = shape.min_length or 0, shape.max_length or len(values)
@@ -127,7 +181,7 @@ class _Reading:
             bound, remedy = (f"at least {minimum}", "add one") if not values else (f"at most {maximum}", "take some out")
             self._refuse(key, show(values), f"{bound} in this list", remedy)
         keys = [f"{key}[{index}]" for index in range(len(values))]
-        if isinstance(_unwrap(shape.item_type)[0], inspect.StructType):
+        if _is_table(shape.item_type):
             keys = _name_tables(values, keys, key)
         return [self.value(value, shape.item_type, item_key) for value, item_key in zip(values, keys, strict=True)]
 
@@ -156,6 +210,53 @@ def _unwrap(shape: inspect.Type) -> tuple[inspect.Type, Text | None]:
     return shape, text
 
 
+def _is_table(shape: inspect.Type) -> bool:
+    """Return whether values of a type are tables, and nothing else."""
+    shape, _ = _unwrap(shape)
+    return isinstance(shape, inspect.StructType) or (isinstance(shape, inspect.UnionType) and all(map(_is_table, shape.types)))
+
+
+def _is_within(value: int | Decimal, shape: inspect.FloatType) -> bool:
+    if isinstance(value, Decimal) and (not value.is_finite() or int(value.as_tuple().exponent) < -DECIMALS_MAX):
+        return False
+    return (shape.ge or 0) <= value <= (shape.le or 0)
+
+
+def _plain(number: Decimal) -> Decimal:
+    """Return a number in the one form that it is written in, whatever was written: 5, not 5.0 or 5E0."""
+    text = f"{number:f}"
+    return Decimal(text.rstrip("0").rstrip(".") if "." in text else text) or Decimal(0)  # which -0 is, too
+
+
+def _bound(number: float | None) -> str:
+    """Return a bound as a person would write it: -10^30 has too many zeros to count."""
+    return re.sub("(?<=10)0{9,}", lambda zeros: f"^{len(zeros[0]) + 1}", str(number))
+
+
+def _as_group_value(value: Any) -> GroupValue:
+    """Return a value in the form that groups have; None for what no group has."""
+    match value:
+        case bool():
+            return value
+        case str() if len(value) <= GROUP_CHARACTERS_MAX:
+            return value
+        case int() if value.bit_length() < INTEGER_BITS:
+            return value
+        case Decimal() if isfinite(value):
+            return canonical_value(float(value))
+    return None
+
+
+def _leaves(table: dict[str, Any], path: str, key: str) -> Iterator[tuple[str, str, Any]]:
+    """Yield the dotted path, the key and the value of everything in a table that is none itself."""
+    for name, value in table.items():
+        at = join_key(key, name)
+        if isinstance(value, dict):
+            yield from _leaves(value, f"{path}{name}.", at)
+        else:
+            yield f"{path}{name}", at, value
+
+
 def _name_tables(values: list[Any], keys: list[str], key: str) -> list[str]:
     """Return keys that call each table by its name, `counter "events"`, unless it has none or another has it too."""
     names = [value.get("name") if isinstance(value, dict) else None for value in values]
@@ -173,11 +274,21 @@ def _expectation(shape: inspect.Type, key: str, value: object = None) -> tuple[s
         case inspect.StructType():
             header = f"[[{name.partition('[')[0]}]]" if name.endswith("]") else f"[{name}]"
             return "a table", f"write {header} above its keys"
+        case inspect.VarTupleType() if _is_table(shape.item_type):
+            return "one or more tables", f"write [[{name}]] above the keys of each"
         case inspect.VarTupleType():
-            _, item_text = _unwrap(shape.item_type)
-            if item_text is None:
-                return "one or more tables", f"write [[{name}]] above the keys of each"
-            return f"a list, each {item_text.allowed}", f"{item_text.remedy}, in square brackets"
+            allowed, remedy = _expectation(shape.item_type, key)
+            return f"a list, each {allowed}", f"{remedy}, in square brackets"
+        case inspect.UnionType():  # of a list and a table
+            allowed, remedy = _expectation(next(each for each in shape.types if not _is_table(each)), key)
+            return f"{allowed}, or a table of such lists", remedy
+        case inspect.DictType():
+            return "a table with a value for each field", 'write for example { event = "page view" }'
+        case inspect.BoolType():
+            return "true or false", "write one of them, without quotes"
+        case inspect.FloatType():
+            bounds = f"from {_bound(shape.ge)} to {_bound(shape.le)}"
+            return f"a number {bounds}, with at most {DECIMALS_MAX} decimals", "write such a number, without quotes"
         case inspect.IntType():
             bounds = f"from {shape.ge} to {shape.le}" if shape.le else f"from {shape.ge} up"
             return f"a whole number {bounds}", "write such a number, without quotes"
