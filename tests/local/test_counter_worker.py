@@ -1,7 +1,7 @@
 """What the counting process does besides counting."""
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import closing
 from pathlib import Path
 
@@ -68,8 +68,17 @@ def test_counters_expire_after_the_stream_is_pruned_and_by_the_same_time(
 ) -> None:
     stream, store = data
     calls: list[tuple[str, int]] = []
-    monkeypatch.setattr(stream, "prune", lambda at_ms, _: calls.append(("prune", at_ms)) or 5)
-    monkeypatch.setattr(store, "expire", lambda _, at_ms: calls.append(("expire", at_ms)) or 7)
+
+    def prune(at_ms: int, _counted: Mapping[int, int]) -> int:
+        calls.append(("prune", at_ms))
+        return 5
+
+    def expire(_definition: Definition, at_ms: int) -> int:
+        calls.append(("expire", at_ms))
+        return 7
+
+    monkeypatch.setattr(stream, "prune", prune)
+    monkeypatch.setattr(store, "expire", expire)
     assert counter_worker.drop_old(stream, store, DEFINITION, 1_000) == 5
     assert calls == [("prune", 1_000), ("expire", 1_000)]
 
