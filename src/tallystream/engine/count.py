@@ -15,7 +15,6 @@ REJECTED_BYTES_MAX = 16 * 1024 * 1024
 """Bytes of rejected events after which a step ends: unlike what is counted, they are held until the commit."""
 
 # Lines in hand at a time: enough for the fixed cost of a batch to be small, few enough for a processor's cache.
-_READ_LINES = 5_000
 _BATCH_LINES = 2_000
 _MINUTE_MS = 60_000
 
@@ -47,7 +46,7 @@ class CountStep:
         end = position
         rejected_bytes = 0
         while end < position + EVENTS_MAX and rejected_bytes < REJECTED_BYTES_MAX:
-            chunks = self._stream.read(shard, end, _READ_LINES)
+            chunks = self._stream.read(shard, end, _BATCH_LINES)
             first = chunks[0].first_sequence if chunks else None
             if first != end and (chunks or total is None):
                 raise StorageError(

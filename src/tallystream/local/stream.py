@@ -16,8 +16,8 @@ from tallystream.ports import Append, Appended, Chunk, ShardState
 
 _LINE_FEED = 10  # as a number: looking for a byte costs a seventh of looking for bytes
 
-CHUNK_LINES_MAX = 5_000
-"""Lines of a chunk: what decompresses together."""
+CHUNK_LINES_MAX = 2_000
+"""Lines of a chunk: what is compressed, and decompressed, while a processor's cache holds it. More compress no better."""
 
 _READ_BYTES_MAX = 16 * 1024 * 1024  # of lines, decompressed, that one read hands out, or one chunk if that is more
 
