@@ -21,11 +21,19 @@ class Chunk(NamedTuple):
 
 
 class SourceRange(NamedTuple):
-    """Bytes [start, end) of a named file; end becomes the source's position with the events."""
+    """Bytes [start, end) of a named file; end becomes the source's position with the events, and mark what it is known by."""
 
     source: str
     start: int
     end: int
+    mark: str = ""  # the sender's own, of what stands before `end`: by it, it knows the file again
+
+
+class SourcePosition(NamedTuple):
+    """How far a source is stored."""
+
+    position: int = 0
+    mark: str = ""  # as it came with the position
 
 
 class Append(NamedTuple):
@@ -76,8 +84,8 @@ class Stream(Protocol):
 
     def shards(self) -> list[ShardState]: ...
 
-    def source_position(self, source: str) -> int:
-        """Return how many bytes of a source are stored; 0 when it is unknown."""
+    def source_position(self, source: str) -> SourcePosition:
+        """Return how many bytes of a source are stored, 0 when it is unknown, and the mark that came with them."""
         ...
 
     def prune(self, now_ms: int, counted: Mapping[int, int]) -> int:

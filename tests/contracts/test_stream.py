@@ -8,7 +8,7 @@ import pytest
 from tallystream.core.definition import parse_definition
 from tallystream.core.errors import StorageError
 from tallystream.local.stream import SQLiteStream
-from tallystream.ports import Append, Appended, Chunk, SourceRange, Stream
+from tallystream.ports import Append, Appended, Chunk, SourcePosition, SourceRange, Stream
 
 DEFINITION = """
 name = "test"
@@ -128,14 +128,14 @@ def test_an_idempotency_key_stores_once(make_stream: MakeStream) -> None:
 
 def test_a_source_goes_on_only_where_it_stands(make_stream: MakeStream) -> None:
     stream = make_stream()
-    assert stream.source_position("log") == 0
+    assert stream.source_position("log") == SourcePosition()
     first = Append([b"a"], source=SourceRange("log", 0, 10))
     assert stream.append([first, first], 0) == [Appended(stored=True), Appended(source_position=10)]
     gap = Append([b"x"], source=SourceRange("log", 11, 20))
     other = Append([b"o"], source=SourceRange("other", 0, 3))
     assert stream.append([gap, other], 0) == [Appended(source_position=10), Appended(stored=True)]
-    assert stream.append([Append([b"b"], source=SourceRange("log", 10, 20))], 0) == [Appended(stored=True)]
-    assert stream.source_position("log") == 20
+    assert stream.append([Append([b"b"], source=SourceRange("log", 10, 20, "b's mark"))], 0) == [Appended(stored=True)]
+    assert stream.source_position("log") == SourcePosition(20, "b's mark")
     assert all_lines(stream) == [b"a", b"o", b"b"]
 
 

@@ -20,7 +20,7 @@ from tallystream.local.data import DataDirectory
 from tallystream.local.direct import DirectSink
 from tallystream.local.ingest import Outcome, PositionError, ingest
 from tallystream.local.lock import DirectoryInUseError
-from tallystream.local.source import FileSource
+from tallystream.local.source import FileSource, SourceError
 from tests.conftest import StartServer
 from tests.server import TALLY, tally_environment
 from tests.waiting import wait_until
@@ -106,6 +106,16 @@ def test_a_second_run_has_nothing_to_do_and_a_grown_file_goes_on(tmp_path: Path,
     append(path, line(101)[-5:])
     assert read(path, sink).events == 1
     assert sorted(stored_lines(data)) == sorted(map(line, range(102)))
+
+
+def test_a_rewritten_file_is_not_gone_on_with(tmp_path: Path, data: DataDirectory, sink: DirectSink) -> None:
+    path = write(tmp_path / "e", 0, 100)
+    read(path, sink)
+    path.write_bytes(line(0) + b"\n" + b"".join(line(number) + b"\n" for number in range(101, 300)))
+    with pytest.raises(SourceError, match="cut or rewritten"):
+        read(path, sink)
+    assert ledger_of(data).received == 100
+    assert read(path, sink, again=True).events == 200
 
 
 def test_again_reads_a_finished_file_once_more_and_goes_on_with_that_run(tmp_path: Path, sink: DirectSink) -> None:

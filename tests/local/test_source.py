@@ -117,6 +117,21 @@ def test_a_file_that_cannot_be_the_one_that_was_read_is_refused(tmp_path: Path, 
         events_of(write(tmp_path / "e", text), position)
 
 
+@pytest.mark.parametrize("compression", COMPRESSIONS)
+@pytest.mark.parametrize("form", ["lines", "array"])
+def test_a_file_that_was_rewritten_behind_its_first_event_is_refused(tmp_path: Path, compression: str, form: str) -> None:
+    text = TEXT if form == "lines" else b"[\n" + b",\n".join(LINES) + b"]\n"
+    pack = COMPRESSIONS[compression]
+    for block in list(write(tmp_path / "e", pack(text)).blocks()):
+        near = text.rindex(b"page", 0, block.end)  # so that lines end where they did
+        same = write(tmp_path / "e", pack(text))
+        assert next(same.blocks(block.end, block.mark), None) == next(same.blocks(block.end), None)
+        other = write(tmp_path / "e", pack(text[:near] + b"PAGE" + text[near + 4 :]))
+        assert other.identity() == same.identity()
+        with pytest.raises(SourceError, match=r"/e was read up to byte [\d,]+ before, .* cut or rewritten.*--again"):
+            next(other.blocks(block.end, block.mark))
+
+
 def test_a_file_without_events(tmp_path: Path) -> None:
     for text in (b"", b"\n \n", b"[]", b" [ \n ] "):
         assert events_of(write(tmp_path / "e", text)) == []

@@ -17,7 +17,7 @@ import pytest
 from tallystream.local.ingest import PositionError, ingest
 from tallystream.local.source import FileSource
 from tallystream.local.upload import UploadError, UploadSink
-from tallystream.ports import SourceRange
+from tallystream.ports import SourcePosition, SourceRange
 from tests.conftest import StartServer
 from tests.server import TALLY, TallyServer, tally_environment
 from tests.waiting import wait_until
@@ -161,8 +161,8 @@ def test_so_many_tiny_events_that_a_block_of_them_takes_two_requests(tmp_path: P
 
 def test_a_source_that_stands_elsewhere_is_refused(server: TallyServer) -> None:
     with closing(UploadSink(server.url, None, 60, lambda _: None)) as sink:
-        sink.store([line(0)], SourceRange("s", 0, 10))
-        assert sink.position("s") == 10
+        sink.store([line(0)], SourceRange("s", 0, 10, "mark"))
+        assert sink.position("s") == SourcePosition(10, "mark")
         with pytest.raises(PositionError, match="up to byte 10 already"):
             sink.store([line(1)], SourceRange("s", 5, 20))
     wait_counted(server, 1)
@@ -171,7 +171,7 @@ def test_a_source_that_stands_elsewhere_is_refused(server: TallyServer) -> None:
 def test_tokens(tally_server: StartServer) -> None:
     server = tally_server(DEFINITION, environment={"TALLY_WRITE_TOKEN": "write", "TALLY_READ_TOKEN": "read"})
     with closing(UploadSink(server.url, "write", 60, lambda _: None)) as sink:
-        assert sink.position("s") == 0
+        assert sink.position("s") == SourcePosition()
         sink.store([line(0)], SourceRange("s", 0, 10))
     stranger = UploadSink(server.url, None, 60, lambda _: None)
     with closing(stranger), pytest.raises(UploadError, match=r"answered 401: .*--token-env"):

@@ -155,16 +155,21 @@ def test_the_same_key_many_times_at_once_counts_once(web: Web) -> None:
 
 
 def test_a_source_is_read_gap_free(web: Web) -> None:
-    assert web.client.get("/v1/sources/logs%2Faccess.json").json() == {"source": "logs/access.json", "position": 0}
+    def source() -> Any:
+        return web.client.get("/v1/sources/logs%2Faccess.json").json()
+
+    assert source() == {"source": "logs/access.json", "position": 0, "mark": ""}
     headers = {"Tally_Source": "logs/access.json", "Content_Type": "application/x-ndjson"}
     assert web.post(event(n=1), Tally_Source_Range="0-100", **headers).status_code == 202
-    assert web.post(b"\n\n", Tally_Source_Range="100-102", **headers).json() == {"accepted": 0, "rejected": []}
+    more = {"Tally_Source_Range": "100-102", "Tally_Source_Mark": "sha256:1f"}
+    assert web.post(b"\n\n", **more, **headers).json() == {"accepted": 0, "rejected": []}
     repeated = web.post(event(n=1), Tally_Source_Range="0-100", **headers)
     assert (repeated.status_code, repeated.json()["error"], repeated.json()["position"]) == (409, "source_position", 102)
-    assert web.client.get("/v1/sources/logs%2Faccess.json").json()["position"] == 102
+    assert source() == {"source": "logs/access.json", "position": 102, "mark": "sha256:1f"}
     assert web.lines() == [event(n=1)]
-    invalid = web.post(event(n=1), Tally_Source_Range="100-0", **headers)
-    assert (invalid.status_code, invalid.json()["error"]) == (400, "invalid_source")
+    for wrong in ({"Tally_Source_Range": "100-0"}, {"Tally_Source_Range": "102-103", "Tally_Source_Mark": "m" * 256}):
+        invalid = web.post(event(n=1), **wrong, **headers)
+        assert (invalid.status_code, invalid.json()["error"]) == (400, "invalid_source")
 
 
 def test_many_clients_at_once_each_get_their_own_answer(web: Web) -> None:

@@ -29,6 +29,7 @@ class Block(NamedTuple):
 
     lines: list[bytes]
     end: int
+    mark: str = ""  # of the text before `end`, where whoever reads it will want to know it again
 
 
 class UnfinishedInputError(TallystreamError):

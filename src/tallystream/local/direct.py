@@ -11,7 +11,7 @@ from tallystream.local.clock import now_ms
 from tallystream.local.data import DataDirectory
 from tallystream.local.ingest import PositionError
 from tallystream.local.lock import DirectoryInUseError, DirectoryLock
-from tallystream.ports import Append, SourceRange
+from tallystream.ports import Append, SourcePosition, SourceRange
 
 POLL_S = 0.01
 _STARTS_MAX = 3  # of a counter worker
@@ -54,7 +54,7 @@ class DirectSink:
         """Events counted before (by their event id) since this sink was made, by whomever they were sent."""
         return self._store.ledger().duplicate - self._duplicate_before
 
-    def position(self, source: str) -> int:
+    def position(self, source: str) -> SourcePosition:
         """See ingest.Sink."""
         return self._stream.source_position(source)
 

@@ -12,7 +12,7 @@ from typing import NamedTuple, Protocol
 from tallystream.core.errors import TallystreamError
 from tallystream.local.blocks import Block, UnfinishedInputError
 from tallystream.local.source import Source, SourceError
-from tallystream.ports import SourceRange
+from tallystream.ports import SourcePosition, SourceRange
 
 
 class Sink(Protocol):
@@ -23,8 +23,8 @@ class Sink(Protocol):
         """Reason code → events refused so far."""
         ...
 
-    def position(self, source: str) -> int:
-        """Return how far a source is stored."""
+    def position(self, source: str) -> SourcePosition:
+        """Return how far a source is stored, and the mark that was stored with it."""
         ...
 
     def store(self, lines: list[bytes], source: SourceRange | None) -> None:
@@ -84,7 +84,7 @@ def ingest(source: Source, sink: Sink, *, again: bool, on_progress: Callable[[Pr
         name, start, blocks = _resume(source, sink, again)
         end = start
         for block in blocks:
-            sink.store(block.lines, None if name is None else SourceRange(name, end, block.end))
+            sink.store(block.lines, None if name is None else SourceRange(name, end, block.end, block.mark))
             events += len(block.lines)
             end = block.end
             on_progress(Progress(events, source.read_bytes))
@@ -100,10 +100,11 @@ def _resume(source: Source, sink: Sink, again: bool) -> tuple[str | None, int, I
         return None, 0, source.blocks()
     # Of the runs over this file, the newest that has begun is the one to go on with.
     runs = (f"{identity}.{run}" for run in count(1))
-    name, position, next_name = identity, sink.position(identity), next(runs)
-    while (next_position := sink.position(next_name)) > 0:
-        name, position, next_name = next_name, next_position, next(runs)
-    blocks = source.blocks(position)
+    name, stored, next_name = identity, sink.position(identity), next(runs)
+    while (next_stored := sink.position(next_name)).position > 0:
+        name, stored, next_name = next_name, next_stored, next(runs)
+    position = stored.position
+    blocks = source.blocks(*stored)
     if not (again and position):
         return name, position, blocks
     try:

@@ -27,6 +27,7 @@ from tallystream.local.blocks import (
 )
 
 IDENTITY_BYTES_MAX = 4_096  # of a file's first event
+_MARK_BYTES = 4_096  # of the text before a position: what it is known by when reading goes on there
 _COMPRESSED_BYTES_MAX = 64 * 1024  # of compressed input at a time, which bounds what it unfolds to
 _GATHER_S = 0.2  # how long the first bytes from a pipe wait for more at most
 _GZIP = b"\x1f\x8b"
@@ -42,7 +43,8 @@ class FileSource:
     A regular file: NDJSON or a JSON array; plain, gzip or zstd by its first bytes, whatever its name.
 
     Its identity is its absolute path with its first event, so that a log that has grown is the same source and goes on,
-    while a new file in an old one's place is a new source and starts at 0.
+    while a new file in an old one's place is a new source and starts at 0. Blocks are marked with the text before their end, so
+    that a file that was rewritten behind its first event is not gone on with.
     """
 
     def __init__(self, path: Path) -> None:
@@ -66,29 +68,35 @@ class FileSource:
         first = next((block.lines[0] for block in blocks(self._text()) if block.lines), b"").strip()
         return hashlib.sha256(b"%b\0%b" % (os.fsencode(self.path), first[:IDENTITY_BYTES_MAX])).hexdigest()
 
-    def blocks(self, position: int = 0) -> Iterator[Block]:
+    def blocks(self, position: int = 0, mark: str = "") -> Iterator[Block]:
         """
-        Yield the blocks from a position on: 0, or the end of a block, also of an earlier run.
+        Yield the blocks from a position on: 0, or the end of a block, also of an earlier run, with that block's mark.
 
         Raises:
             SourceError: the file cannot be read, is damaged, or cannot be the one that was read up to the position.
             UnfinishedInputError: the text ends where more must follow; all before was yielded.
         """
-        is_array, start, pieces = read_opening(self._text())
+        trail = _Trail()
+        is_array, start, pieces = read_opening(trail.follow(self._text()))
         if position:
             start = position
-            before, after, pieces = _look_around(self._text(position - 1))
-            if not _can_end_a_block(before, after, is_array):
+            size = min(position, _MARK_BYTES)
+            before, rest = _take(self._text(position - size), size)
+            after, rest = _take(rest, 1)
+            trail = _Trail(before, position)
+            is_marked = not mark or mark == trail.mark(position)
+            if not (is_marked and len(before) == size and _can_end_a_block(before[-1:], after, is_array)):
                 raise SourceError(
-                    f"{self.name} was read up to byte {position:,} before, and cannot be that file any more: it was cut or "
-                    "rewritten. To ingest it from its beginning, as new events, add --again"
+                    f"{self.name} was read up to byte {position:,} before, and what stands there now is not what was read: the "
+                    "file was cut or rewritten. Nothing of it was taken now. To ingest it from its beginning, as new events, "
+                    "add --again"
                 )
-            if is_array and before == b"]":
+            if is_array and before.endswith(b"]"):
                 return
-        if is_array:
-            yield from array_blocks(pieces, start)
-        else:
-            yield from line_blocks(pieces, start, leave_unfinished=True)
+            pieces = trail.follow(chain([after], rest))
+        found = array_blocks(pieces, start) if is_array else line_blocks(pieces, start, leave_unfinished=True)
+        for block in found:
+            yield block._replace(mark=trail.mark(block.end))
 
     def _text(self, position: int = 0) -> Iterator[bytes]:
         """Yield the decompressed text from a position on."""
@@ -119,6 +127,28 @@ class FileSource:
             yield piece
 
 
+class _Trail:
+    """The end of a text that is read piece by piece, from which each block that ends in the newest piece gets its mark."""
+
+    def __init__(self, before: bytes = b"", position: int = 0) -> None:
+        self._before = before  # the newest piece: _MARK_BYTES, or all that there is
+        self._piece = b""
+        self._position = position  # of the newest piece
+
+    def follow(self, pieces: Iterable[bytes]) -> Iterator[bytes]:
+        """Pass the pieces on."""
+        for piece in pieces:
+            self._before = (self._before + self._piece)[-_MARK_BYTES:]
+            self._position += len(self._piece)
+            self._piece = piece
+            yield piece
+
+    def mark(self, position: int) -> str:
+        """Return what the text before a position in the newest piece is known by."""
+        text = self._before + self._piece[: position - self._position]
+        return hashlib.sha256(text[-_MARK_BYTES:]).hexdigest()[:32]
+
+
 class PipeSource:
     """Standard input, or any other pipe: read once, passed on as it comes."""
 
@@ -141,7 +171,7 @@ class PipeSource:
     def identity(self) -> None:
         """Return None: a pipe cannot be gone on with."""
 
-    def blocks(self, position: int = 0) -> Iterator[Block]:  # noqa: ARG002  # as FileSource's
+    def blocks(self, position: int = 0, mark: str = "") -> Iterator[Block]:  # noqa: ARG002  # as FileSource's
         """Yield the blocks as they come; see FileSource. An unfinished last line is an event: nothing can complete it."""
         raw = self._pieces()
         lead = b""
@@ -251,14 +281,12 @@ def _can_end_a_block(before: bytes, after: bytes, is_array: bool) -> bool:
     return before == b"\n" or (before != b"" and (not after or after.isspace()))
 
 
-def _look_around(pieces: Iterator[bytes]) -> tuple[bytes, bytes, Iterator[bytes]]:
-    """Return the first byte, the second, and the pieces from the second on; a byte that is not there is empty."""
+def _take(pieces: Iterator[bytes], size: int) -> tuple[bytes, Iterator[bytes]]:
+    """Return the first bytes, as many as asked for or as there are, and the pieces behind them."""
     text = b""
-    for piece in pieces:
+    while len(text) < size and (piece := next(pieces, b"")):
         text += piece
-        if len(text) > 1:
-            break
-    return text[:1], text[1:2], chain([text[1:]], pieces)
+    return text[:size], chain([text[size:]], pieces)
 
 
 def _unreadable(name: str, error: OSError) -> SourceError:

@@ -11,9 +11,10 @@ import zstandard
 
 from tallystream.core.definition import Stream as StreamDefinition
 from tallystream.core.errors import StorageError
-from tallystream.local.sqlite import connect, ensure_schema, storage_errors, transaction
-from tallystream.ports import Append, Appended, Chunk, ShardState
+from tallystream.local.sqlite import check_format, connect, ensure_schema, storage_errors, transaction
+from tallystream.ports import Append, Appended, Chunk, ShardState, SourcePosition
 
+_FORMAT = 2  # of the file: one more with each change of stream.sql
 _LINE_FEED = 10  # as a number: looking for a byte costs a seventh of looking for bytes
 
 CHUNK_LINES_MAX = 2_000
@@ -40,8 +41,10 @@ class SQLiteStream:
         self._compress = zstandard.ZstdCompressor(level=1, write_checksum=True).compress
         self._writer = connect(path, read_only=read_only)
         if not read_only:
-            ensure_schema(self._writer, path, "stream.sql", version=1)
+            ensure_schema(self._writer, path, "stream.sql", _FORMAT)
         self._reader = connect(path, read_only=True)
+        if read_only:
+            check_format(self._reader, path, _FORMAT)
         self._writer_lock = threading.Lock()
         self._reader_lock = threading.Lock()
 
@@ -95,11 +98,11 @@ class SQLiteStream:
             rows = self._reader.execute("SELECT shard, pruned_sequence, pruned_arrival_ms FROM shard").fetchall()
         return {shard: (sequence, arrival_ms) for shard, sequence, arrival_ms in rows}
 
-    def source_position(self, source: str) -> int:
+    def source_position(self, source: str) -> SourcePosition:
         """See ports.Stream."""
         with self._reader_lock, storage_errors(self.path):
-            row = self._reader.execute("SELECT position FROM source WHERE source = ?", (source,)).fetchone()
-        return row[0] if row else 0
+            row = self._reader.execute("SELECT position, mark FROM source WHERE source = ?", (source,)).fetchone()
+        return SourcePosition(*row) if row else SourcePosition()
 
     def data_version(self) -> int:
         """Return a number that changes when the file was written by another connection; costs microseconds."""
@@ -137,9 +140,8 @@ class SQLiteStream:
             if position != source.start:
                 return Appended(source_position=position)
             self._writer.execute(
-                "INSERT INTO source VALUES (?, ?, ?)"
-                " ON CONFLICT DO UPDATE SET position = excluded.position, arrival_ms = excluded.arrival_ms",
-                (source.source, source.end, now_ms),
+                "INSERT OR REPLACE INTO source (source, position, mark, arrival_ms) VALUES (?, ?, ?, ?)",
+                (source.source, source.end, source.mark, now_ms),
             )
         if key is not None:
             self._writer.execute("INSERT INTO idempotency VALUES (?, ?, ?, ?)", (key, append.digest, append.answer, now_ms))

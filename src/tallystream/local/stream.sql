@@ -29,5 +29,6 @@ CREATE INDEX idempotency_arrival ON idempotency (arrival_ms);
 CREATE TABLE source (
     source TEXT PRIMARY KEY,
     position INTEGER NOT NULL,
+    mark TEXT NOT NULL,  -- what the sender knows the text before the position by
     arrival_ms INTEGER NOT NULL
 ) STRICT, WITHOUT ROWID;

@@ -14,7 +14,7 @@ import zstandard
 
 from tallystream.core.errors import TallystreamError
 from tallystream.local.ingest import PositionError
-from tallystream.ports import SourceRange
+from tallystream.ports import SourcePosition, SourceRange
 
 TIMEOUT_S = 60.0
 _RATIO_MAX = 50  # a body that compresses better is sent as it is: the server takes the other for a bomb
@@ -57,13 +57,12 @@ class UploadSink:
         """Reason code → events of ours that the server refused; "unlisted" for those of which it does not say why."""
         return dict(self._rejected)
 
-    def position(self, source: str) -> int:
+    def position(self, source: str) -> SourcePosition:
         """See ingest.Sink."""
         status, answer = self._request("GET", f"/v1/sources/{quote(source, safe='')}")
         if status != http.HTTPStatus.OK:
             raise self._refused(status, answer)
-        position: int = answer["position"]
-        return position
+        return SourcePosition(answer["position"], answer["mark"])
 
     def store(self, lines: list[bytes], source: SourceRange | None) -> None:
         """See ingest.Sink."""
@@ -73,6 +72,7 @@ class UploadSink:
         if source is not None:
             headers["Tally-Source"] = source.source
             headers["Tally-Source-Range"] = f"{source.start}-{source.end}"
+            headers["Tally-Source-Mark"] = source.mark
         packed = self._compress(body)
         if len(packed) * _RATIO_MAX > len(body):
             headers["Content-Encoding"] = "zstd"

@@ -45,6 +45,7 @@ class SourceAnswer(msgspec.Struct):
 
     source: str
     position: Annotated[int, msgspec.Meta(description="Bytes; 0 when the source is unknown.")]
+    mark: Annotated[str, msgspec.Meta(description="The Tally-Source-Mark that came with the position.")]
 
 
 class StreamAnswer(msgspec.Struct):

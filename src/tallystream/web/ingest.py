@@ -48,6 +48,7 @@ REJECTIONS_LISTED_MAX: Final = 10_000
 _RETRY_AFTER: Final = {"Retry-After": "1"}
 _IDEMPOTENCY_KEY: Final = re.compile(rb"[\x21-\x7e]{1,255}")
 _SOURCE: Final = re.compile(rb"[\x21-\x7e]{1,1024}")
+_SOURCE_MARK: Final = re.compile(rb"[\x21-\x7e]{0,255}")
 _SOURCE_RANGE: Final = re.compile(rb"(\d{1,18})-(\d{1,18})")
 
 _ONE_ACCEPTED: Final = b'{"accepted":1,"rejected":[]}'
@@ -320,12 +321,16 @@ def _source_range(headers: Headers, permit: WritePermit) -> SourceRange:
         message = "Tally-Source was sent with a browser key; allowed with the write token alone"
         raise RequestRefusedError(403, "forbidden", message)
     source, text = headers[b"tally-source"], headers.get(b"tally-source-range", b"")
+    mark = headers.get(b"tally-source-mark", b"")
+    if not _SOURCE_MARK.fullmatch(mark):
+        message = f"Tally-Source-Mark has {len(mark)} characters; allowed are 0 to 255 visible ASCII characters"
+        raise RequestRefusedError(400, "invalid_source", message)
     match = _SOURCE_RANGE.fullmatch(text)
     if not _SOURCE.fullmatch(source) or match is None or int(match[1]) > int(match[2]):
         found = f'Tally-Source has {len(source)} characters and Tally-Source-Range is "{text.decode("latin-1")[:50]}"'
         allowed = "allowed are 1 to 1,024 visible ASCII characters, and START-END in bytes with START <= END"
         raise RequestRefusedError(400, "invalid_source", f"{found}; {allowed}")
-    return SourceRange(source.decode(), int(match[1]), int(match[2]))
+    return SourceRange(source.decode(), int(match[1]), int(match[2]), mark.decode())
 
 
 def encode_answer(accepted: int, rejections: Sequence[Rejection]) -> bytes:

@@ -72,6 +72,7 @@ _SENDING: Final = [
             Parameter("key", "The browser key of the definition, for pages of listed origins.", _TEXT),
             Parameter("Tally-Source", "Name of a file that is read bit by bit.", _TEXT, where="header"),
             Parameter("Tally-Source-Range", "START-END: bytes of the file, half-open.", _TEXT, where="header"),
+            Parameter("Tally-Source-Mark", "What the sender will know the file by.", _TEXT, where="header"),
         ],
         body={
             "application/json": {"oneOf": [_OBJECT, {"type": "array", "items": _OBJECT, "minItems": 1}]},

@@ -46,7 +46,7 @@ def status_routes(services: Services, metrics: Metrics, storage_failed_at_ms: Ca
 
     def source(request: Request) -> Response:
         name = request.path_params["source"]
-        return answer(SourceAnswer(name, services.stream.source_position(name)))
+        return answer(SourceAnswer(name, *services.stream.source_position(name)))
 
     def metrics_page(_: Request) -> Response:
         return Response(metrics.page(), headers={"content-type": CONTENT_TYPE})
