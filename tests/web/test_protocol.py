@@ -90,7 +90,7 @@ def test_answers_are_those_of_the_long_way(web: Web, monkeypatch: pytest.MonkeyP
 @pytest.mark.parametrize(
     "headers",
     [
-        ["Origin: https://shop.example"],
+        ["Origin: https://shop.example", "Authorization: Bearer browser-key-1"],
         ["Content-Encoding: identity"],
         ["Idempotency-Key: k"],
         ["Tally-Source: s", "Tally-Source-Range: 0-1"],

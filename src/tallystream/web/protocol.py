@@ -44,7 +44,7 @@ class IngestProtocol(HttpToolsProtocol):
             self._short = self.cycle = None  # type: ignore[assignment]
             super().on_headers_complete()
             if request.body:
-                super().on_body(bytes(request.body))
+                super().on_body(request.body)
 
     def on_headers_complete(self) -> None:
         """Choose the way."""
@@ -92,7 +92,7 @@ class _ShortRequest:
     def __init__(self, protocol: IngestProtocol, headers: Headers) -> None:
         self._protocol = protocol
         self._headers = headers
-        self.body = bytearray()
+        self.body = b""  # adding the only piece to it copies nothing
         self.more_body = True
         self.message_event = _NOBODY_WAITS
         self.response_complete = False
@@ -102,7 +102,7 @@ class _ShortRequest:
     def submit(self) -> None:
         """Have the events stored; answer when they are on disk."""
         try:
-            future = self._protocol.ingest.submit(self._headers, bytes(self.body))
+            future = self._protocol.ingest.submit(self._headers, self.body)
         except Exception as error:
             self._answer(*self._protocol.ingest.answer(error))
         else:
