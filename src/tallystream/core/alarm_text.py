@@ -1,6 +1,6 @@
 """What people read of alarms: a condition as a phrase, and why a state changed as a sentence."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Container, Sequence
 from datetime import UTC, datetime
 from decimal import Context, Decimal
 from typing import Final
@@ -85,6 +85,26 @@ def reason(
         if total == 1:
             said = f"the last datapoint was {'' if breaching else 'not '}{_limit(alarm, state)}"
     return f"{said} ({'; '.join(notes)})" if notes else said
+
+
+def composite_reason(rule: str, new_state: State, names: Collection[str], in_alarm: Container[str]) -> str:
+    """
+    Return why a composite alarm changes its state: `a and not b holds: a is in ALARM; b is not`.
+
+    Args:
+        rule: as it is written.
+        new_state: that it changes to.
+        names: of the alarms that the rule reads.
+        in_alarm: names of the alarms that are in ALARM.
+    """
+    inside = [name for name in sorted(names) if name in in_alarm]
+    outside = [name for name in sorted(names) if name not in in_alarm]
+    facts = [
+        f"{' and '.join(some)} {'is' if len(some) == 1 else 'are'} {fact}"
+        for some, fact in ((inside, "in ALARM"), (outside, "not"))
+        if some
+    ]
+    return f"{rule} {'holds' if new_state == 'ALARM' else 'does not hold'}: {'; '.join(facts)}"
 
 
 def format_time(at_ms: int, window_ms: int) -> str:
