@@ -14,6 +14,7 @@ import pytest
 from tallystream.core.definition import Definition, parse_definition
 from tallystream.engine.count import CountStep
 from tallystream.engine.retry import retry_rejected
+from tallystream.local.alarms import SQLiteAlarmStore
 from tallystream.local.clock import now_ms
 from tallystream.local.counters import SQLiteCounterStore
 from tallystream.local.stream import SQLiteStream
@@ -52,6 +53,7 @@ class Web:
     server: Server
     stream: SQLiteStream
     store: SQLiteCounterStore
+    alarms: SQLiteAlarmStore
     definition: Definition
     disk: dict[str, int]
 
@@ -109,6 +111,7 @@ def _running(
     definition = parse_definition(text)
     stream = SQLiteStream(data / "stream.db", definition.stream)
     store = SQLiteCounterStore(data / "counters.db")
+    alarms = SQLiteAlarmStore(data / "alarms.db")
     store.declare(definition, {}, now_ms())
     served: Stream = wrap_stream(stream) if wrap_stream else stream
     disk = {"free_bytes": 10**9}
@@ -117,6 +120,7 @@ def _running(
             definition=definition,
             stream=served,
             store=store,
+            alarms=alarms,
             now_ms=now_ms,
             disk_usage=lambda: DiskUsage(10, 20, disk["free_bytes"]),
             retry_rejected=lambda reason, at_ms: retry_rejected(store, definition, reason, at_ms),
@@ -135,11 +139,12 @@ def _running(
     try:
         wait_until(lambda: server.started, "the server to start")
         with httpx.Client(base_url=url, timeout=30.0, trust_env=False) as client:
-            yield Web(url, client, app, server, stream, store, definition, disk)
+            yield Web(url, client, app, server, stream, store, alarms, definition, disk)
     finally:
         server.should_exit = True
         thread.join(20)
         listener.close()
         stream.close()
         store.close()
+        alarms.close()
     assert not thread.is_alive(), "the server did not stop"

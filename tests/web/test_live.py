@@ -12,7 +12,7 @@ import pytest
 from starlette.types import Message
 
 from tallystream.core.counting import Ledger
-from tallystream.ports import Change
+from tallystream.ports import AlarmKey, AlarmStatus, Change
 from tallystream.web import live
 from tallystream.web.live import LiveHub, merge_changes
 from tests.waiting import wait_until
@@ -119,12 +119,22 @@ class GrowingStore:
         return Ledger()
 
 
+class QuietAlarms:
+    """An alarm store in which nothing happens."""
+
+    def version(self) -> int:
+        return 0
+
+    def statuses(self) -> dict[AlarmKey, AlarmStatus]:
+        return {}
+
+
 def test_a_client_that_stops_reading_is_let_go_and_the_others_are_not(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(live, "POLL_S", 0.0)
     monkeypatch.setattr(live, "MESSAGE_EVERY_S", 0.0)
 
     async def scenario() -> tuple[int, bool, int]:
-        hub = LiveHub(GrowingStore(), lambda: 0)  # type: ignore[arg-type]
+        hub = LiveHub(GrowingStore(), QuietAlarms(), lambda: 0)  # type: ignore[arg-type]
         never = asyncio.Event()
         got = taken = 0
 

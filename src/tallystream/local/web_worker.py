@@ -47,6 +47,7 @@ def _services(settings: WorkerSettings) -> Services:
         definition=definition,
         stream=stream,
         store=store,
+        alarms=data.open_alarms(),
         now_ms=now_ms,
         disk_usage=data.disk_usage,
         retry_rejected=lambda reason, at_ms: retry_rejected(store, definition, reason, at_ms),

@@ -9,13 +9,13 @@ from tallystream.core.alarm import (
     Alarm,
     Band,
     CompositeAlarm,
-    Condition,
     CounterSource,
     FixedThreshold,
     MetricAlarm,
     RelativeThreshold,
     State,
 )
+from tallystream.core.alarm_text import condition_text
 from tallystream.core.counting import group_values
 from tallystream.core.definition import Definition
 from tallystream.core.group import GroupValue
@@ -39,6 +39,7 @@ from tallystream.web.alarm_types import (
     NotifyAnswer,
     UndeliveredAnswer,
 )
+from tallystream.web.errors import RequestRefusedError
 
 STATES_MAX: Final = 200
 """Of one alarm, in a list of alarms."""
@@ -49,28 +50,18 @@ _UNDELIVERED_COUNTED: Final = 1_000
 Statuses = Mapping[str, Mapping[str, AlarmStatus]]  # alarm → group key → where it stands
 
 
-class UnknownAlarmError(LookupError):
-    """The definition has no alarm of this name."""
-
-    def __init__(self, name: str, definition: Definition) -> None:
-        names = ", ".join(alarm.name for alarm in definition.alarms) or "none: the definition has no [[alarm]]"
-        super().__init__(f"there is no alarm {name[:100]!r}; there are {names[:2_000]}")
-
-    def __str__(self) -> str:
-        return str(self.args[0])
-
-
 def find_alarm(definition: Definition, name: str) -> Alarm:
     """
     Return the alarm of a name.
 
     Raises:
-        UnknownAlarmError: there is none.
+        RequestRefusedError: 404; there is none.
     """
     for alarm in definition.alarms:
         if alarm.name == name:
             return alarm
-    raise UnknownAlarmError(name, definition)
+    names = ", ".join(alarm.name for alarm in definition.alarms)[:2_000] or "none; add an [[alarm]] to the definition"
+    raise RequestRefusedError(404, "unknown_alarm", f"there is no alarm {name[:100]!r}; there are {names}")
 
 
 def count_in_alarm(statuses: Mapping[AlarmKey, AlarmStatus]) -> int:
@@ -89,7 +80,7 @@ def describe_alarm(name: str, definition: Definition, store: CounterStore, alarm
     Return one alarm of a definition, and where it stands.
 
     Raises:
-        UnknownAlarmError: there is none of this name.
+        RequestRefusedError: 404; there is none of this name.
     """
     return _describe([find_alarm(definition, name)], definition, store, alarms, now_ms)[0]
 
@@ -170,7 +161,7 @@ def _add_source(answer: AlarmAnswer, alarm: MetricAlarm, definition: Definition)
         answer.kind = "counter"
         answer.counter, answer.measure = source.counter, source.measure
         answer.each = source.group is None
-        answer.group = _describe_group(alarm, definition, "")
+        answer.group = describe_group(alarm, definition, "")
     else:
         answer.kind = "system"
         answer.system = source.metric
@@ -198,29 +189,6 @@ def _add_condition(answer: AlarmAnswer, alarm: MetricAlarm) -> None:
             answer.weeks = condition.weeks
 
 
-def condition_text(alarm: Alarm) -> str:
-    """Return when an alarm is in ALARM, in words: `count < 5 for 2 of 3 windows of 1m`."""
-    if isinstance(alarm, CompositeAlarm):
-        return alarm.when
-    source = alarm.source
-    what = source.measure if isinstance(source, CounterSource) else source.metric
-    m, n = alarm.datapoints_to_alarm, alarm.evaluation_periods
-    windows = f"{n} window{'s' if n > 1 else ''} of {format_duration(source.window_ms)}"
-    return f"{what} {_breach_text(alarm.condition)} for {windows if m == n else f'{m} of {windows}'}"
-
-
-def _breach_text(condition: Condition) -> str:
-    match condition:
-        case FixedThreshold():
-            return f"{condition.comparison} {condition.value:f}"
-        case RelativeThreshold():
-            return f"{condition.comparison} {100 + condition.percent:f} % of {format_duration(condition.baseline_ms)} before"
-        case Band():
-            side = {"<": "below", ">": "above"}.get(condition.comparison, "outside")
-            weeks = "the last week" if condition.weeks == 1 else f"the last {condition.weeks} weeks"
-            return f"{side} {condition.deviations:f} deviations of {weeks}"
-
-
 _URGENCY: Final[Mapping[State, int]] = {"ALARM": 0, "INSUFFICIENT_DATA": 1, "OK": 2}
 
 
@@ -236,7 +204,7 @@ def _overall(statuses: Mapping[str, AlarmStatus]) -> tuple[State, int | None]:
 def _describe_state(alarm: Alarm, definition: Definition, key: str, status: AlarmStatus) -> AlarmStateAnswer:
     acknowledged = status.acknowledgement
     return AlarmStateAnswer(
-        _describe_group(alarm, definition, key),
+        describe_group(alarm, definition, key),
         key,
         status.state,
         status.since_ms,
@@ -244,7 +212,7 @@ def _describe_state(alarm: Alarm, definition: Definition, key: str, status: Alar
     )
 
 
-def _describe_group(alarm: Alarm | None, definition: Definition, key: str) -> dict[str, GroupValue] | None:
+def describe_group(alarm: Alarm | None, definition: Definition, key: str) -> dict[str, GroupValue] | None:
     """Return the group that an alarm watches, or that a key names; None where there is none, or the alarm is another now."""
     if not isinstance(alarm, MetricAlarm) or not isinstance(alarm.source, CounterSource):
         return None
@@ -279,7 +247,7 @@ def _describe_item(item: HistoryItem, alarm: Alarm | None, definition: Definitio
     return HistoryItemAnswer(
         id=item.id,
         alarm=item.key.alarm,
-        group=_describe_group(alarm, definition, item.key.group),
+        group=describe_group(alarm, definition, item.key.group),
         key=item.key.group,
         at=item.at_ms,
         kind=item.kind,

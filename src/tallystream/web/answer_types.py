@@ -204,6 +204,13 @@ class ChangedWindows(msgspec.Struct, rename={"from_": "from"}):
     to: TimeMs
 
 
+class AlarmsVersion(msgspec.Struct):
+    """Grows with every change of a state, an acknowledgement or a mute."""
+
+    version: int
+    in_alarm: Annotated[int, msgspec.Meta(description="How many alarms are in ALARM.")]
+
+
 class ChangeMessage(msgspec.Struct):
     """The data of one server-sent event."""
 
@@ -211,3 +218,4 @@ class ChangeMessage(msgspec.Struct):
     now: TimeMs
     changed: list[ChangedWindows]
     ledger: LedgerAnswer
+    alarms: AlarmsVersion

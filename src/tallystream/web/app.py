@@ -16,6 +16,7 @@ from starlette.routing import BaseRoute, Mount, Route
 from starlette.types import Message, Receive, Scope, Send
 
 from tallystream.core.errors import StorageError
+from tallystream.web.alarms import ALARMS_PATH, alarm_routes
 from tallystream.web.auth import Access
 from tallystream.web.errors import RequestRefusedError, error_body
 from tallystream.web.ingest import Ingest
@@ -44,11 +45,12 @@ class App:
         self._access = Access(services.tokens, services.definition.browser)
         self._metrics = Metrics(services)
         self.ingest = Ingest(services, self._access, self._metrics)
-        self.live = LiveHub(services.store, services.now_ms)
+        self.live = LiveHub(services.store, services.alarms, services.now_ms)
         routes: list[BaseRoute] = [
             *query_routes(services),
             *status_routes(services, self._metrics, lambda: self.ingest.commits.failed_at_ms),
             *rejected_routes(services),
+            *alarm_routes(services),
             *session_routes(self._access),
             Route("/v1/live", self.live, methods=["GET"]),
             openapi_route(services),
@@ -99,7 +101,7 @@ class App:
 
     def _permit(self, scope: Scope) -> None:
         path, headers = scope["path"], dict(scope["headers"])
-        if path == RETRY_PATH:
+        if path == RETRY_PATH or (path.startswith(ALARMS_PATH) and scope["method"] not in ("GET", "HEAD")):
             if self._access.permit_write(headers).browser:
                 raise RequestRefusedError(403, "forbidden", "a browser key may only send events; use the write token")
         elif path.startswith(SOURCES_PATH):

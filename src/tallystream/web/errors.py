@@ -4,8 +4,10 @@ from typing import Any
 
 import msgspec
 
+from tallystream.core.errors import TallystreamError
 
-class RequestRefusedError(Exception):
+
+class RequestRefusedError(TallystreamError):
     """A request cannot be carried out; nothing of it was stored. Holds the whole answer."""
 
     def __init__(self, status: int, code: str, message: str, *, headers: dict[str, str] | None = None, **more: Any) -> None:
@@ -15,6 +17,9 @@ class RequestRefusedError(Exception):
         self.message = message
         self.headers = headers or {}
         self.more = more
+
+    def __str__(self) -> str:
+        return self.message
 
     @property
     def body(self) -> bytes:

@@ -1,15 +1,15 @@
 """
-`GET /v1/live`: server-sent events that say which windows changed.
+`GET /v1/live`: server-sent events that say which windows changed, and whether something changed of the alarms.
 
-One poller for a process, and only while somebody listens: it asks the store for its version, which costs microseconds, and
-tells every listener when that has grown. A listener that does not keep up is disconnected: its browser comes back by
+One poller for a process, and only while somebody listens: it asks the stores for their versions, which costs microseconds,
+and tells every listener when one has grown. A listener that does not keep up is disconnected: its browser comes back by
 itself, with the version that it saw last, and is told all that it missed.
 """
 
 import asyncio
 import logging
 from collections.abc import Callable, Iterable
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import msgspec
 from starlette.requests import Request
@@ -17,8 +17,9 @@ from starlette.types import Message, Receive, Scope, Send
 
 from tallystream.core.errors import StorageError
 from tallystream.core.window import format_duration
-from tallystream.ports import Change, CounterStore
-from tallystream.web.answer_types import ChangedWindows, ChangeMessage, LedgerAnswer
+from tallystream.ports import AlarmStore, Change, CounterStore
+from tallystream.web.alarm_answers import count_in_alarm
+from tallystream.web.answer_types import AlarmsVersion, ChangedWindows, ChangeMessage, LedgerAnswer
 
 logger = logging.getLogger(__name__)
 
@@ -35,8 +36,9 @@ _FULL: Final = b'{"error":"overloaded","message":"too many live connections; clo
 class LiveHub:
     """Knows who listens, and tells them. Also the ASGI application of the endpoint."""
 
-    def __init__(self, store: CounterStore, now_ms: Callable[[], int]) -> None:
+    def __init__(self, store: CounterStore, alarms: AlarmStore, now_ms: Callable[[], int]) -> None:
         self._store = store
+        self._alarms = alarms
         self._now_ms = now_ms
         self._listeners: set[_Listener] = set()
         self._poller: asyncio.Task[None] | None = None
@@ -65,9 +67,9 @@ class LiveHub:
         listener = _Listener()
         self._listeners.add(listener)
         try:
-            version, first = await asyncio.to_thread(self._message, int(last_seen) if last_seen.isdecimal() else None)
+            seen, first = await asyncio.to_thread(self._message, int(last_seen) if last_seen.isdecimal() else None)
             if self._poller is None or self._poller.done():
-                self._poller = asyncio.create_task(self._poll(version))
+                self._poller = asyncio.create_task(self._poll(seen))
             if self._closed:
                 listener.end()
             await send({"type": "http.response.start", "status": 200, "headers": _HEADERS})
@@ -92,13 +94,13 @@ class LiveHub:
         if not listener.overflowed:
             await send({"type": "http.response.body", "body": b"", "more_body": False})
 
-    async def _poll(self, seen_version: int) -> None:
+    async def _poll(self, seen: "_Versions") -> None:
         while self._listeners and not self._closed:
             await asyncio.sleep(POLL_S)
             try:
-                if await asyncio.to_thread(self._store.version) == seen_version:
+                if await asyncio.to_thread(self._versions) == seen:
                     continue
-                seen_version, message = await asyncio.to_thread(self._message, seen_version)
+                seen, message = await asyncio.to_thread(self._message, seen.counters)
             except StorageError as error:
                 logger.warning("live updates wait: %s", error)
                 await asyncio.sleep(1.0)
@@ -107,13 +109,27 @@ class LiveHub:
                 listener.offer(message)
             await asyncio.sleep(MESSAGE_EVERY_S - POLL_S)
 
-    def _message(self, since_version: int | None) -> tuple[int, bytes]:
-        """Return the newest version, and a message of what changed since another one (None: of nothing yet)."""
-        # The version first: a commit in between is told again with the next message, not lost.
-        version = self._store.version()
+    def _versions(self) -> "_Versions":
+        return _Versions(self._store.version(), self._alarms.version())
+
+    def _message(self, since_version: int | None) -> "tuple[_Versions, bytes]":
+        """Return the newest versions, and a message of what changed since one of the counters (None: of nothing yet)."""
+        # The versions first: a commit in between is told again with the next message, not lost.
+        versions = self._versions()
         changes = () if since_version is None else self._store.changes(since_version)
-        data = ChangeMessage(version, self._now_ms(), merge_changes(changes), LedgerAnswer.of(self._store.ledger()))
-        return version, b"id: %d\nevent: change\ndata: %s\n\n" % (version, msgspec.json.encode(data))
+        data = ChangeMessage(
+            versions.counters,
+            self._now_ms(),
+            merge_changes(changes),
+            LedgerAnswer.of(self._store.ledger()),
+            AlarmsVersion(versions.alarms, count_in_alarm(self._alarms.statuses())),
+        )
+        return versions, b"id: %d\nevent: change\ndata: %s\n\n" % (versions.counters, msgspec.json.encode(data))
+
+
+class _Versions(NamedTuple):
+    counters: int
+    alarms: int
 
 
 _HEADERS: Final = [

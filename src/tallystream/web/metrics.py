@@ -7,6 +7,7 @@ supervisor names a directory in PROMETHEUS_MULTIPROC_DIR before they start, thro
 
 import os
 import re
+from collections import Counter as Counts
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Final
 
@@ -15,6 +16,8 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metri
 from prometheus_client.multiprocess import MultiProcessCollector
 from prometheus_client.registry import Collector
 
+from tallystream.core.alarm import State
+from tallystream.core.counting import group_values
 from tallystream.core.definition import Counter as CounterDefinition
 from tallystream.core.group import GroupValue
 from tallystream.web.services import Services
@@ -24,6 +27,10 @@ CONTENT_TYPE: Final = "text/plain; version=0.0.4; charset=utf-8"
 SERIES_MAX: Final = 2_000
 """Of one counter; the largest are shown, and how many are not."""
 
+ALARM_STATES_MAX: Final = 1_000
+
+_MESSAGES_MAX: Final = 10_000  # undelivered ones, of which there are as many as channels fail for long
+_STATE_NUMBERS: Final[Mapping[State, int]] = {"OK": 0, "ALARM": 1, "INSUFFICIENT_DATA": 2}
 _COMMIT_BUCKETS_S: Final = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0)
 _MULTIPROCESS_VARIABLE: Final = "PROMETHEUS_MULTIPROC_DIR"
 
@@ -104,6 +111,7 @@ class _Stored(Collector):
         free.add_metric([], usage.free_bytes)
         yield free
         yield from self._counters()
+        yield from self._alarms()
 
     def _counters(self) -> Iterator[Metric]:
         store = self._services.store
@@ -125,6 +133,36 @@ class _Stored(Collector):
             omitted.add_metric([counter.name], max(0, len(largest) - SERIES_MAX))
         yield totals
         yield omitted
+
+    def _alarms(self) -> Iterator[Metric]:
+        alarms, definition = self._services.alarms, self._services.definition
+        states = GaugeMetricFamily(
+            "tallystream_alarm_state",
+            "State of an alarm, or of its group: 0 OK, 1 ALARM, 2 INSUFFICIENT_DATA.",
+            labels=["alarm", "group"],
+        )
+        statuses = alarms.statuses()
+        # Those in ALARM first, so that they are never among the omitted.
+        for key in sorted(statuses, key=lambda key: (statuses[key].state != "ALARM", key))[:ALARM_STATES_MAX]:
+            group = ", ".join(map(_label_value, group_values(key.group))) if key.group else ""
+            states.add_metric([key.alarm, group], _STATE_NUMBERS[statuses[key].state])
+        yield states
+        omitted = GaugeMetricFamily(
+            "tallystream_alarm_states_omitted",
+            f"States that are not shown, because there are over {ALARM_STATES_MAX:,}; those in ALARM come first.",
+        )
+        omitted.add_metric([], max(0, len(statuses) - ALARM_STATES_MAX))
+        yield omitted
+        undelivered = GaugeMetricFamily(
+            "tallystream_notifications_undelivered",
+            "Messages to a channel that failed and wait for another try, or were given up within a day.",
+            labels=["channel", "given_up"],
+        )
+        messages = Counts((each.channel, each.given_up) for each in alarms.undelivered(self._services.now_ms(), _MESSAGES_MAX))
+        for channel in definition.channels:
+            for given_up in (False, True):
+                undelivered.add_metric([channel.name, _label_value(given_up)], messages[channel.name, given_up])
+        yield undelivered
 
 
 Labels = tuple[tuple[str, str], ...]

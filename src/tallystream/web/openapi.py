@@ -1,7 +1,6 @@
 """`GET /v1/openapi.json`: an OpenAPI 3.1 document. Schemas come from the types of the answers, paths from the table below."""
 
-from collections.abc import Sequence
-from typing import Any, Final, NamedTuple
+from typing import Any, Final
 
 import msgspec
 from starlette.requests import Request
@@ -10,6 +9,8 @@ from starlette.routing import Route
 
 from tallystream.core.event import REASONS
 from tallystream.web import answer_types as answers
+from tallystream.web.alarm_operations import ALARM_OPERATIONS
+from tallystream.web.operation import DURATION, OBJECT, TEXT, TIME, Operation, Parameter
 from tallystream.web.rejected import RetryRequest
 from tallystream.web.services import Services
 from tallystream.web.session import SignIn
@@ -17,34 +18,6 @@ from tallystream.web.session import SignIn
 OPENAPI_PATH: Final = "/v1/openapi.json"
 
 
-class Parameter(NamedTuple):
-    """One parameter of an operation."""
-
-    name: str
-    description: str
-    schema: dict[str, Any]
-    required: bool = False
-    where: str = "query"
-
-
-class Operation(NamedTuple):
-    """One method of one path."""
-
-    path: str
-    method: str
-    summary: str
-    answer: type | str | None  # a type, a media type, or None for an empty answer
-    access: str | None = "read"
-    status: int = 200
-    parameters: Sequence[Parameter] = ()
-    body: dict[str, Any] | type | None = None  # media types → schemas, or a type for JSON
-    errors: Sequence[int] = (400, 401, 403)
-
-
-_TEXT: Final = {"type": "string"}
-_OBJECT: Final = {"type": "object"}
-_TIME: Final = {"type": "string", "examples": ["2026-11-23T09:00:00Z", "1790000000000", "-3h", "now"]}
-_DURATION: Final = {"type": "string", "examples": ["10s", "1m", "15m", "1h", "1d"]}
 _REASON: Final = {"type": "string", "enum": list(REASONS)}
 
 _IDEMPOTENCY: Final = Parameter(
@@ -69,16 +42,16 @@ _SENDING: Final = [
         parameters=[
             _IDEMPOTENCY,
             _ENCODING,
-            Parameter("key", "The browser key of the definition, for pages of listed origins.", _TEXT),
-            Parameter("Tally-Source", "Name of a file that is read bit by bit.", _TEXT, where="header"),
-            Parameter("Tally-Source-Range", "START-END: bytes of the file, half-open.", _TEXT, where="header"),
-            Parameter("Tally-Source-Mark", "What the sender will know the file by.", _TEXT, where="header"),
+            Parameter("key", "The browser key of the definition, for pages of listed origins.", TEXT),
+            Parameter("Tally-Source", "Name of a file that is read bit by bit.", TEXT, where="header"),
+            Parameter("Tally-Source-Range", "START-END: bytes of the file, half-open.", TEXT, where="header"),
+            Parameter("Tally-Source-Mark", "What the sender will know the file by.", TEXT, where="header"),
         ],
         body={
-            "application/json": {"oneOf": [_OBJECT, {"type": "array", "items": _OBJECT, "minItems": 1}]},
-            "application/x-ndjson": _TEXT,
-            "application/cloudevents+json": _OBJECT,
-            "application/cloudevents-batch+json": {"type": "array", "items": _OBJECT, "minItems": 1},
+            "application/json": {"oneOf": [OBJECT, {"type": "array", "items": OBJECT, "minItems": 1}]},
+            "application/x-ndjson": TEXT,
+            "application/cloudevents+json": OBJECT,
+            "application/cloudevents-batch+json": {"type": "array", "items": OBJECT, "minItems": 1},
         },
         errors=(*_SENDING_ERRORS, 409),
     ),
@@ -90,7 +63,7 @@ _SENDING: Final = [
             answers.SegmentAnswer,
             access="write",
             parameters=[_IDEMPOTENCY, _ENCODING],
-            body={"application/json": _OBJECT},
+            body={"application/json": OBJECT},
             errors=_SENDING_ERRORS,
         )
         for call in ("track", "page", "screen", "identify", "group", "alias", "batch")
@@ -100,7 +73,7 @@ _SENDING: Final = [
         "get",
         "How far a file has been read.",
         answers.SourceAnswer,
-        parameters=[Parameter("source", "As sent in Tally-Source.", _TEXT, required=True, where="path")],
+        parameters=[Parameter("source", "As sent in Tally-Source.", TEXT, required=True, where="path")],
     ),
 ]
 
@@ -112,15 +85,15 @@ _QUERYING: Final = [
         "Points of a counter's groups. `group.FIELD=value` and `exact.FIELD=JSON` keep only groups with this value of a field.",
         answers.QueryAnswer,
         parameters=[
-            Parameter("counter", "Name of a counter.", _TEXT, required=True),
-            Parameter("window", "One of its windows, or a multiple of one.", _DURATION, required=True),
-            Parameter("from", "First window start; default: 60 windows ago.", _TIME),
-            Parameter("to", "End of the range, exclusive; default: now.", _TIME),
-            Parameter("measure", "One of its measures; default: count.", _TEXT),
-            Parameter("by", "Fields to keep apart, comma-separated or repeated; the others are merged.", _TEXT),
+            Parameter("counter", "Name of a counter.", TEXT, required=True),
+            Parameter("window", "One of its windows, or a multiple of one.", DURATION, required=True),
+            Parameter("from", "First window start; default: 60 windows ago.", TIME),
+            Parameter("to", "End of the range, exclusive; default: now.", TIME),
+            Parameter("measure", "One of its measures; default: count.", TEXT),
+            Parameter("by", "Fields to keep apart, comma-separated or repeated; the others are merged.", TEXT),
             Parameter("top", "Only the groups with the largest totals.", {"type": "integer", "minimum": 1}),
             Parameter("other", "With top: one more series with the rest.", {"type": "boolean"}),
-            Parameter("over", "Sliding: what each point covers.", _DURATION),
+            Parameter("over", "Sliding: what each point covers.", DURATION),
             Parameter("show", "What the points are.", {"type": "string", "enum": ["value", "rate", "share", "change"]}),
             Parameter("compare", "Also the period before.", {"type": "string", "enum": ["previous"]}),
             Parameter("fill", "Windows without a row.", {"type": "string", "enum": ["zero", "none"]}),
@@ -134,9 +107,9 @@ _QUERYING: Final = [
         "Values that a field of group_by has.",
         answers.GroupsAnswer,
         parameters=[
-            Parameter("counter", "Name of a counter.", _TEXT, required=True),
-            Parameter("field", "One of its group_by.", _TEXT, required=True),
-            Parameter("q", "Only values that contain this.", _TEXT),
+            Parameter("counter", "Name of a counter.", TEXT, required=True),
+            Parameter("field", "One of its group_by.", TEXT, required=True),
+            Parameter("q", "Only values that contain this.", TEXT),
             Parameter("limit", "At most so many.", {"type": "integer", "minimum": 1}),
         ],
         errors=(400, 401, 403, 404, 503),
@@ -146,7 +119,7 @@ _QUERYING: Final = [
         "get",
         "Server-sent events: which windows changed. The data of each is a ChangeMessage.",
         "text/event-stream",
-        parameters=[Parameter("Last-Event-ID", "The version that was seen last.", _TEXT, where="header")],
+        parameters=[Parameter("Last-Event-ID", "The version that was seen last.", TEXT, where="header")],
     ),
 ]
 
@@ -203,15 +176,15 @@ _OPERATING: Final = [
     Operation("/metrics", "get", "Prometheus' text format.", "text/plain", errors=(401, 403)),
 ]
 
-OPERATIONS: Final = [*_SENDING, *_QUERYING, *_REJECTED, *_OPERATING]
+OPERATIONS: Final = [*_SENDING, *_QUERYING, *_REJECTED, *ALARM_OPERATIONS, *_OPERATING]
 
 _ERROR_TEXTS: Final = {
     400: "Something in the request is wrong; the message says what.",
     401: "The token is missing or wrong.",
     403: "The origin or the host is not allowed.",
-    404: "There is no such counter.",
+    404: "There is no such counter, alarm or mute.",
     408: "The body did not come whole in time.",
-    409: "The source stands elsewhere; the answer holds `position`.",
+    409: "The source stands elsewhere (the answer holds `position`), or the alarm is not in ALARM.",
     413: "The body is too large, before or after decompression.",
     415: "The Content-Type or Content-Encoding is not supported.",
     422: "The Idempotency-Key came before with another body.",

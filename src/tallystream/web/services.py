@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 from tallystream.core.counting import Ledger
 from tallystream.core.definition import Definition
-from tallystream.ports import CounterStore, Stream
+from tallystream.ports import AlarmStore, CounterStore, Stream
 
 
 class Tokens(NamedTuple):
@@ -31,14 +31,15 @@ class Services:
     """
     Everything that a handler may use.
 
-    `stream` and `store` are called from several threads: `stream.append` from one of its own, everything else from the
-    threads that answer requests. `retry_rejected` judges the kept rejected events of a reason (None: of all) again under the
+    The ports are called from several threads: `stream.append` from one of its own, everything else from the threads that
+    answer requests. `retry_rejected` judges the kept rejected events of a reason (None: of all) again under the
     present definition, at the given time, and returns what became of them; its `received` is how many were tried.
     """
 
     definition: Definition
     stream: Stream
     store: CounterStore
+    alarms: AlarmStore
     now_ms: Callable[[], int]
     disk_usage: Callable[[], DiskUsage]
     retry_rejected: Callable[[str | None, int], Ledger]

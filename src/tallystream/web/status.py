@@ -147,9 +147,13 @@ def why_not_ready(services: Services, storage_failed_at_ms: int | None) -> str |
     return None
 
 
-def answer(value: msgspec.Struct) -> Response:
-    """Return a 200 with a JSON body."""
-    return _json(msgspec.json.encode(value))
+# Decimals leave as JSON numbers with every digit they have: neither text nor the nearest double.
+_encode = msgspec.json.Encoder(decimal_format="number").encode
+
+
+def answer(value: msgspec.Struct, status: int = 200) -> Response:
+    """Return an answer with a JSON body."""
+    return _json(_encode(value), status)
 
 
 def _json(body: bytes, status: int = 200) -> Response:
