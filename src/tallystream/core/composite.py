@@ -114,8 +114,7 @@ def _holds(node: Node, in_alarm: Callable[[str], bool]) -> bool:
             return not _holds(inner, in_alarm)
         case All(parts):
             return all(_holds(part, in_alarm) for part in parts)
-        case Any(parts):
-            return any(_holds(part, in_alarm) for part in parts)
+    return any(_holds(part, in_alarm) for part in node.parts)
 
 
 def _refusal(position: int, found: str, remedy: str) -> RuleError:
