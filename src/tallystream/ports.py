@@ -167,8 +167,16 @@ class CounterStore(Protocol):
 
     def generations(self) -> list[Generation]: ...
 
-    def series(self, counter: str) -> dict[int, tuple[GroupValue, ...]]:
-        """Return series id → group values (in group_by order) of the counter's current generation."""
+    def series(self, counter: str, after: int = 0) -> dict[int, tuple[GroupValue, ...]]:
+        """
+        Return series id → group values (in group_by order) of the counter's current generation, ascending, with ids > after.
+
+        Ids are above 0, and grow with the order in which the groups were first counted.
+        """
+        ...
+
+    def first_windows(self, counter: Counter, window_ms: int, series_ids: Sequence[int]) -> dict[int, int]:
+        """Return series id → start of the first window that has a row; a series without one is left out. Cheap: by index."""
         ...
 
     def cells(
