@@ -333,7 +333,7 @@ def measure_system(store: CounterStore, stream: Stream, alarms: AlarmStore, disk
         "rejected_percent": Decimal(100 * ledger.rejected) / max(1, ledger.received),
         "counting_lag_seconds": Decimal(lag_ms) / 1_000,
         "disk_free_percent": disk_free_percent,
-        "failed_notifications": Decimal(len(alarms.undelivered(_FAILED_MAX))),
+        "failed_notifications": Decimal(len(alarms.undelivered(now_ms, _FAILED_MAX))),
     }
     if last_arrival_ms:  # before the first event, nobody is missing one
         samples["seconds_without_events"] = Decimal(max(0, now_ms - last_arrival_ms)) / 1_000
