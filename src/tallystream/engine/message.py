@@ -19,13 +19,15 @@ from tallystream.core.window import format_duration
 from tallystream.ports import AlarmKey, HistoryItem, Message
 
 DETAILS_MAX: Final = 10
-"""Changes that are told with their datapoints; Gmail cuts a mail off after 102 KB."""
+"""Changes of a message that are told in full, the first; Gmail cuts a mail off after 102 KB."""
 
-LINES_MAX: Final = 200
-"""Further changes that are told in a line each."""
+LINES_MAX: Final = 50
+"""Changes of a message that are listed, the first."""
 
 DATAPOINTS_MAX: Final = 30
-"""Datapoints of a change, the newest."""
+"""Datapoints of a message, the newest of each change, which has at least DATAPOINTS_MIN of them."""
+
+DATAPOINTS_MIN: Final = 6
 
 STATE_WORDS: Final[Mapping[State, str]] = {"ALARM": "ALARM", "OK": "OK", "INSUFFICIENT_DATA": "INSUFFICIENT DATA"}
 
@@ -81,11 +83,12 @@ def describe(message: Message, definition: Definition) -> list[Change]:
     items: dict[AlarmKey, list[HistoryItem]] = {}
     for item in message.items:
         items.setdefault(item.key, []).append(item)
-    changes = [_change(updates, alarms.get(key.alarm), definition) for key, updates in items.items()]
+    points_max = max(DATAPOINTS_MIN, DATAPOINTS_MAX // max(1, len(items)))
+    changes = [_change(updates, alarms.get(key.alarm), definition, points_max) for key, updates in items.items()]
     return sorted(changes, key=lambda change: (_URGENCY[change.state], change.at_ms))
 
 
-def _change(updates: Sequence[HistoryItem], alarm: Alarm | None, definition: Definition) -> Change:
+def _change(updates: Sequence[HistoryItem], alarm: Alarm | None, definition: Definition, points_max: int) -> Change:
     *before, newest = updates
     transition = newest.transition
     assert transition is not None  # a message holds StateUpdates alone
@@ -108,7 +111,7 @@ def _change(updates: Sequence[HistoryItem], alarm: Alarm | None, definition: Def
         condition=printable(condition_text(alarm)) if alarm else "",
         measure=printable(measure),
         window_ms=window_ms,
-        datapoints=transition.datapoints[-DATAPOINTS_MAX:],
+        datapoints=transition.datapoints[-points_max:],
         earlier=tuple((item.transition.new_state, item.at_ms) for item in before if item.transition is not None),
     )
 
@@ -148,16 +151,26 @@ def subject(changes: Sequence[Change], definition: Definition) -> str:
 def text(changes: Sequence[Change], definition: Definition) -> str:
     """Return the message as plain text, lines apart by newlines."""
     parts = [_paragraphs(change) for change in changes[:DETAILS_MAX]]
-    rest = changes[DETAILS_MAX:]
-    if rest:
-        lines = [f"{STATE_WORDS[change.state]}: {change.label}, {utc(change.at_ms)}" for change in rest[:LINES_MAX]]
-        if len(rest) > LINES_MAX:
-            lines.append(f"… and {len(rest) - LINES_MAX:,} more")
-        parts.append("Further changes\n\n" + "\n".join(lines))
     if len(changes) > 1:
-        parts.insert(0, subject(changes, definition))
-    parts.append("\n".join(f"-- \n{line}" if not number else line for number, line in enumerate(footer(changes, definition))))
+        parts.insert(0, "\n".join([subject(changes, definition), "", *overview(changes)]))
+    parts.append("\n".join(["-- ", *footer(changes, definition)]))
     return "\n\n\n".join(parts) + "\n"
+
+
+def overview(changes: Sequence[Change]) -> list[str]:
+    """Return a line for each of several changes."""
+    lines = [f"{STATE_WORDS[change.state]}: {change.label}" for change in changes[:LINES_MAX]]
+    return [*lines, *unlisted(changes)]
+
+
+def unlisted(changes: Sequence[Change]) -> list[str]:
+    """Return the lines below a list of several changes: how much of them is not in the message."""
+    lines = []
+    if len(changes) > LINES_MAX:
+        lines.append(f"… and {len(changes) - LINES_MAX:,} more")
+    if len(changes) > DETAILS_MAX:
+        lines.append(f"The first {DETAILS_MAX} follow in full.")
+    return lines
 
 
 def _paragraphs(change: Change) -> str:
@@ -200,12 +213,10 @@ def footer(changes: Sequence[Change], definition: Definition) -> list[str]:
 
 
 def chart_title(change: Change) -> str:
-    """Return what the datapoints of a change are: `count, windows of 1m from … (UTC)`."""
-    first = change.datapoints[0]
+    """Return what the datapoints of a change are: `count, windows of 1m, 2026-11-23 UTC`."""
     windows = f", windows of {format_duration(change.window_ms)}" if change.window_ms else ""
-    return (
-        f"{change.measure or 'Datapoints'}{windows}, {datetime.fromtimestamp(first.window_start_ms / 1_000, UTC):%Y-%m-%d} UTC"
-    )
+    day = datetime.fromtimestamp(change.datapoints[-1].window_start_ms / 1_000, UTC)
+    return f"{change.measure or 'Datapoints'}{windows}, {day:%Y-%m-%d} UTC"
 
 
 def rows(change: Change) -> list[Row]:

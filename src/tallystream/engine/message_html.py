@@ -21,8 +21,10 @@ from tallystream.engine.message import (
     chart_title,
     facts,
     footer,
+    number,
     rows,
     subject,
+    unlisted,
     utc,
 )
 
@@ -33,6 +35,7 @@ _FONT: Final = "font-family:-apple-system,BlinkMacSystemFont,'Segoe UI',Roboto,H
 _STYLE: Final = """
 :root { color-scheme: light dark; supported-color-schemes: light dark; }
 body { margin: 0; padding: 0; }
+td, p, h1 { font-family: -apple-system, BlinkMacSystemFont, "Segoe UI", Roboto, Helvetica, Arial, sans-serif; }
 @media (max-width: 480px) { .page { padding: 0 !important; } .card { padding: 20px 16px !important; } }
 @media (prefers-color-scheme: dark) {
   .page { background: #0c111d !important; }
@@ -47,7 +50,7 @@ body { margin: 0; padding: 0; }
 }
 """
 
-_TABLE: Final = '<table role="presentation" width="100%" cellpadding="0" cellspacing="0" border="0"'
+_TABLE: Final = '<table role="presentation" width="100%" cellpadding="0" cellspacing="0"'
 
 
 def html(changes: Sequence[Change], definition: Definition) -> str:
@@ -55,11 +58,7 @@ def html(changes: Sequence[Change], definition: Definition) -> str:
     title = escape(subject(changes, definition))
     cards = [_card(change) for change in changes[:DETAILS_MAX]]
     if len(changes) > 1:
-        heading = f'<p class="ink" style="margin:0 0 16px;font-size:18px;line-height:26px;color:#101828">{title}</p>'
-        cards.insert(0, heading)
-    rest = changes[DETAILS_MAX:]
-    if rest:
-        cards.append(_boxed(_list(rest)))
+        cards.insert(0, _overview(changes, title))
     below = "<br>".join(escape(line) for line in footer(changes, definition))
     return f"""<!doctype html>
 <html lang="en">
@@ -74,7 +73,7 @@ def html(changes: Sequence[Change], definition: Definition) -> str:
 <body class="page" style="margin:0;padding:0;background:#f2f4f7">
 {_TABLE} class="page" bgcolor="#f2f4f7" style="background:#f2f4f7">
 <tr><td class="page" align="center" style="padding:24px 12px;{_FONT}">
-<table role="presentation" width="600" cellpadding="0" cellspacing="0" border="0" style="width:100%;max-width:600px">
+<table role="presentation" width="600" cellpadding="0" cellspacing="0" style="width:100%;max-width:600px">
 <tr><td align="left" style="{_FONT}">
 {"".join(cards)}
 <p class="dim" style="margin:0;padding:0 16px 24px;font-size:13px;line-height:20px;color:#667085">{below}</p>
@@ -122,15 +121,15 @@ def _badge(change: Change) -> str:
         f"padding:4px 10px;background:{colour};border-radius:4px;font-size:13px;line-height:18px;font-weight:700;color:#ffffff"
     )
     return (
-        '<table role="presentation" cellpadding="0" cellspacing="0" border="0"><tr>'
-        f'<td bgcolor="{colour}" style="{style};{_FONT}">{STATE_WORDS[change.state]}</td>'
-        f'<td class="dim" style="padding-left:10px;font-size:13px;color:#667085;{_FONT}">{utc(change.at_ms)}</td>'
+        '<table role="presentation" cellpadding="0" cellspacing="0"><tr>'
+        f'<td bgcolor="{colour}" style="{style}">{STATE_WORDS[change.state]}</td>'
+        f'<td class="dim" style="padding-left:10px;font-size:13px;color:#667085">{utc(change.at_ms)}</td>'
         "</tr></table>"
     )
 
 
 def _facts(change: Change) -> str:
-    cell = f"padding:6px 0;border-top:1px solid #eaecf0;font-size:14px;line-height:20px;vertical-align:top;{_FONT}"
+    cell = "padding:6px 0;border-top:1px solid #eaecf0;font-size:14px;line-height:20px;vertical-align:top"
     lines = "".join(
         f'<tr><td class="dim rule" width="88" style="{cell};color:#667085">{escape(name)}</td>'
         f'<td class="ink rule" style="{cell};color:#1d2939">{escape(value)}</td></tr>'
@@ -139,19 +138,19 @@ def _facts(change: Change) -> str:
     return f'{_TABLE} style="margin:16px 0 0">{lines}</table>'
 
 
-def _list(changes: Sequence[Change]) -> str:
-    cell = f"padding:6px 8px 6px 0;border-top:1px solid #eaecf0;font-size:14px;line-height:20px;vertical-align:top;{_FONT}"
+def _overview(changes: Sequence[Change], title: str) -> str:
+    cell = "padding:6px 12px 6px 0;border-top:1px solid #eaecf0;font-size:14px;line-height:20px;vertical-align:top"
     lines = [
-        f'<tr><td class="rule" style="{cell};font-weight:700;color:{_STATE_COLOURS[change.state]}">'
-        f'<span class="ink">{STATE_WORDS[change.state]}</span></td>'
+        f'<tr><td class="rule" width="1" style="{cell};white-space:nowrap;color:{_STATE_COLOURS[change.state]}">'
+        f'<b class="{"hot" if change.state == "ALARM" else "ink"}">{STATE_WORDS[change.state]}</b></td>'
         f'<td class="ink rule" style="{cell};color:#1d2939">{escape(change.label)}</td></tr>'
         for change in changes[:LINES_MAX]
     ]
-    if len(changes) > LINES_MAX:
-        more = f"… and {len(changes) - LINES_MAX:,} more"
-        lines.append(f'<tr><td class="dim rule" colspan="2" style="{cell};color:#667085">{more}</td></tr>')
-    title = '<p class="ink" style="margin:0 0 8px;font-size:15px;font-weight:600;color:#101828">Further changes</p>'
-    return f"{title}{_TABLE}>{''.join(lines)}</table>"
+    lines += [
+        f'<tr><td class="dim rule" colspan="2" style="{cell};color:#667085">{line}</td></tr>' for line in unlisted(changes)
+    ]
+    heading = "margin:0 0 12px;font-size:18px;line-height:26px;font-weight:600;color:#101828"
+    return _boxed(f'<h1 class="ink" style="{heading}">{title}</h1>\n{_TABLE}>{"".join(lines)}</table>')
 
 
 # The chart: a line of text and a bar for each datapoint, the oldest on top; bounds are lines across the bars.
@@ -159,7 +158,7 @@ def _list(changes: Sequence[Change]) -> str:
 
 def _chart(change: Change) -> str:
     scale = _Scale(change.datapoints)
-    text = f"padding:0 10px 0 0;font-size:13px;line-height:20px;white-space:nowrap;{_FONT}"
+    text = "padding:0 10px 0 0;font-size:13px;line-height:20px;white-space:nowrap"
     lines = []
     for row, datapoint in zip(rows(change), change.datapoints, strict=True):
         colour, weight = ("hot", "700;color:#b42318") if row.is_breaching else ("ink", "400;color:#1d2939")
@@ -180,7 +179,9 @@ def _caption(change: Change) -> str:
     bounds = {bound for datapoint in change.datapoints for bound in (datapoint.lower, datapoint.upper) if bound is not None}
     if not bounds:
         return chart_title(change)
-    return f"{chart_title(change)}; dark line{'s' if len(bounds) > 1 else ''}: what it is compared with"
+    if len(bounds) == 1:
+        return f"{chart_title(change)}; the line is at {number(*bounds)}"
+    return f"{chart_title(change)}; the lines are what it is compared with"
 
 
 class _Scale:
@@ -212,10 +213,12 @@ def _track(datapoint: DecidingDatapoint, scale: _Scale) -> str:
         sides = [side for side, at in (("left", 0 if start == 0 else None), ("right", end)) if at in lines]
         is_filled = first <= start and end <= last
         fill = ("breach", _BREACH) if datapoint.breaching else ("bar", _BAR)
-        classes = f"{fill[0] if is_filled else ''} {'line' if sides else ''}".strip()
-        style = "".join(f"border-{side}:2px solid {_LINE};" for side in sides)
-        attributes = f'width="{end - start}%" height="14" class="{classes}" style="{style}font-size:0;line-height:0"'
+        attributes = f' width="{end - start}%" height="14"'
+        if is_filled or sides:
+            attributes += f' class="{fill[0] if is_filled else ""} {"line" if sides else ""}"'
         if is_filled:
             attributes += f' bgcolor="{fill[1]}"'
-        cells.append(f"<td {attributes}>&nbsp;</td>")
-    return f'{_TABLE} style="table-layout:fixed"><tr>{"".join(cells)}</tr></table>'
+        if sides:
+            attributes += f' style="{"".join(f"border-{side}:2px solid {_LINE};" for side in sides)}"'
+        cells.append(f"<td{attributes}>&nbsp;</td>")
+    return f'{_TABLE} style="table-layout:fixed;font-size:0;line-height:0"><tr>{"".join(cells)}</tr></table>'

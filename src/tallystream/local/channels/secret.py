@@ -21,7 +21,7 @@ def read_variable(environment: Mapping[str, str], name: str) -> str:
     """
     value = environment.get(name, "").strip()
     if not value:
-        raise DeliveryError(f"{name} is not set; set it in the environment of `tally up` and start that again")
+        raise DeliveryError(f"the environment variable {name} is not set; set it where `tally up` is started")
     return value
 
 

@@ -1,20 +1,20 @@
 """The channel slack: an incoming webhook of Slack, or of a chat that takes the same JSON (Mattermost, Rocket.Chat, …)."""
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Final
 
 import msgspec
 
 from tallystream.core.channel import SlackChannel
 from tallystream.core.definition import Definition
-from tallystream.engine.message import DETAILS_MAX, LINES_MAX, STATE_WORDS, Change, describe, facts, footer, subject
+from tallystream.engine.message import DETAILS_MAX, STATE_WORDS, Change, describe, facts, footer, overview, subject
 from tallystream.local.channels.connection import DELIVERY_S_MAX
 from tallystream.local.channels.post import Target, post
 from tallystream.local.channels.secret import read_variable
 from tallystream.ports import Message
 
-_TEXT_CHARACTERS_MAX: Final = 2_900  # of a block; Slack takes 3,000
+_TEXT_CHARACTERS_MAX: Final = 2_950  # of a block; Slack takes 3,000
 _SIGNS: Final = {"ALARM": "🔴", "OK": "🟢", "INSUFFICIENT_DATA": "⚪"}
 _INVISIBLE: Final = "\u200b"  # zero width space
 
@@ -48,15 +48,11 @@ def payload(changes: Sequence[Change], definition: Definition) -> dict[str, Any]
     title = f"{_SIGNS[changes[0].state]} {subject(changes, definition)}"
     blocks = [block for change in changes[:DETAILS_MAX] for block in _blocks(change)]
     if len(changes) > 1:
-        blocks.insert(0, _section(f"*{_plain(title)}*"))
-    rest = changes[DETAILS_MAX:]
-    if rest:
-        lines = [f"{_SIGNS[change.state]} {STATE_WORDS[change.state]}: {change.label}" for change in rest[:LINES_MAX]]
-        blocks.append(_section(_fit(lines, len(rest))))
+        blocks.insert(0, _section(_fit([f"*{_plain(title)}*", *map(_plain, overview(changes))])))
     blocks.append(_context(footer(changes, definition)))
-    reasons = [f"{change.label}: {change.reason}" for change in changes[:DETAILS_MAX]]
+    reasons = [f"{change.label}: {change.reason}" for change in changes] if len(changes) > 1 else [changes[0].reason]
     return {
-        "text": _plain(title) + "\n" + _fit([changes[0].reason] if len(changes) == 1 else reasons, len(changes)),
+        "text": _fit(map(_plain, [title, *reasons])),
         "blocks": blocks,
         "unfurl_links": False,  # a name that is an address is not asked for
         "unfurl_media": False,
@@ -66,7 +62,7 @@ def payload(changes: Sequence[Change], definition: Definition) -> dict[str, Any]
 def _blocks(change: Change) -> list[dict[str, Any]]:
     lines = [f"{_SIGNS[change.state]} *{STATE_WORDS[change.state]}*  {_plain(change.label)}", _plain(change.reason)]
     lines += [f"_{_plain(line)}_" for line in change.description[:5] if line.strip()]
-    return [_section("\n".join(lines)), _context([f"{name}: {value}" for name, value in facts(change)])]
+    return [_section(_fit(lines)), _context([f"{name}: {value}" for name, value in facts(change)])]
 
 
 def _section(markdown: str) -> dict[str, Any]:
@@ -74,32 +70,30 @@ def _section(markdown: str) -> dict[str, Any]:
 
 
 def _context(lines: Sequence[str]) -> dict[str, Any]:
-    return {"type": "context", "elements": [_markdown("\n".join(map(_plain, lines)))]}
+    return {"type": "context", "elements": [_markdown(_fit(map(_plain, lines)))]}
 
 
 def _markdown(markdown: str) -> dict[str, Any]:
-    return {"type": "mrkdwn", "text": markdown[:_TEXT_CHARACTERS_MAX], "verbatim": True}  # makes no links of what looks so
+    return {"type": "mrkdwn", "text": markdown, "verbatim": True}  # makes no links of what looks so
 
 
-def _fit(lines: Sequence[str], total: int) -> str:
-    """Return as many lines as a block takes, and how many more there are."""
+def _fit(lines: Iterable[str]) -> str:
+    """Return as many lines as a block takes, whole: half of an escape would be another text."""
     shown: list[str] = []
-    length = 0
-    for line in map(_plain, lines):
-        length += len(line) + 1
-        if length > _TEXT_CHARACTERS_MAX - 20:
-            break
+    left = _TEXT_CHARACTERS_MAX
+    for line in lines:
+        left -= len(line) + 1
+        if left < 0:
+            return "\n".join([*shown, "…"])
         shown.append(line)
-    if total > len(shown):
-        shown.append(f"… and {total - len(shown):,} more")
     return "\n".join(shown)
 
 
 def _plain(text: str) -> str:
     """
-    Return text that means itself: no mention of people or channels, no link, no formatting.
+    Return text that means itself: no mention of people or channels, no formatting.
 
     Slack's own signs are & < >. The others are read by it or by chats like it: a space of no width takes them their meaning.
     """
     escaped = text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
-    return re.sub(r"[@*~`]|(?<![a-zA-Z0-9])_|_(?![a-zA-Z0-9])|(?<=:)//", rf"{_INVISIBLE}\g<0>{_INVISIBLE}", escaped)
+    return re.sub(r"[@*~`]|(?<![a-zA-Z0-9])_|_(?![a-zA-Z0-9])", rf"{_INVISIBLE}\g<0>{_INVISIBLE}", escaped)
