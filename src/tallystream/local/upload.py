@@ -62,7 +62,7 @@ class UploadSink:
         status, answer = self._request("GET", f"/v1/sources/{quote(source, safe='')}")
         if status != http.HTTPStatus.OK:
             raise self._refused(status, answer)
-        return SourcePosition(answer["position"], answer["mark"])
+        return SourcePosition(answer["position"], answer.get("mark", ""))
 
     def store(self, lines: list[bytes], source: SourceRange | None) -> None:
         """See ingest.Sink."""
