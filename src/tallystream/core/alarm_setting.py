@@ -68,7 +68,7 @@ def _mend_clock(text: str) -> str | None:
 def _parse_zone(text: str) -> str:
     try:
         return ZoneInfo(text).key
-    except (ValueError, OSError):  # of a name that nobody knows, of a folder of names
+    except (LookupError, ValueError, OSError):  # of an unknown name, of what is no name, of a folder of names
         raise ValueError('write "UTC", or the name of the IANA database, such as "Europe/London"; not CET+1 or BST') from None
 
 

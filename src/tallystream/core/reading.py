@@ -46,6 +46,11 @@ def read_document(text: str) -> tuple[Table, list[Problem]]:
         data = tomllib.loads(text.removeprefix("\ufeff"), parse_float=Decimal)  # some editors begin with a byte order mark
     except (ValueError, RecursionError) as error:
         raise DefinitionError([_syntax_problem(error)]) from None
+    return read_tables(data)
+
+
+def read_tables(data: dict[str, Any]) -> tuple[Table, list[Problem]]:
+    """Return the same of what a TOML reader has made of the text: numbers with a point are Decimal."""
     reading = _Reading()
     return reading.table(data, inspect.type_info(Document), ""), reading.problems
 
@@ -129,7 +134,7 @@ class _Reading:
                 return self.table(value, shape, key)
             case inspect.UnionType() if isinstance(value, dict):
                 return self._tagged_table(value, shape, key)
-            case inspect.UnionType() if isinstance(value, list):
+            case inspect.UnionType() if isinstance(value, list) and not _is_table(shape):
                 return self.value(value, next(each for each in shape.types if not _is_table(each)), key)
             case inspect.DictType() if isinstance(value, dict):
                 return self._group(value, key)
@@ -271,7 +276,7 @@ def _expectation(shape: inspect.Type, key: str, value: object = None) -> tuple[s
     shape, text = _unwrap(shape)
     name = key.rpartition(".")[2]
     match shape:
-        case inspect.StructType():
+        case inspect.StructType() | inspect.UnionType() if _is_table(shape):
             header = f"[[{name.partition('[')[0]}]]" if name.endswith("]") else f"[{name}]"
             return "a table", f"write {header} above its keys"
         case inspect.VarTupleType() if _is_table(shape.item_type):
