@@ -13,6 +13,7 @@ from tallystream.ports import CounterStore
 Rows = dict[int, Value]
 """Window start → value, ascending. A window without a row, or whose measure has no value, is left out."""
 
+_FEW = 8  # windows
 _CELLS_AT_ONCE = 100_000  # read of some series before the next are
 
 
@@ -21,9 +22,8 @@ def read_rows(
 ) -> dict[int, Rows]:
     """Return series id → rows of a measure. A series without a row may be left out."""
     if measure == "count":
-        if windows.end_ms - windows.start_ms == window_ms:  # one window of each: added up inside the store, it costs least
-            counts = store.count_totals(counter, window_ms, *windows, series_ids, per="series")
-            return {series_id: {windows.start_ms: count} for series_id, count in counts.items()}
+        if windows.end_ms - windows.start_ms <= _FEW * window_ms:
+            return _read_counts(store, counter, window_ms, windows, series_ids)
         return {series_id: dict(rows) for series_id, rows in store.counts(counter, window_ms, *windows, series_ids).items()}
     asked = next(each for each in counter.measures if each.name == measure)
     found: dict[int, Rows] = {}
@@ -31,6 +31,18 @@ def read_rows(
         value = finish(partial, counter, asked)
         if value is not None:
             found.setdefault(series_id, {})[start_ms] = value
+    return found
+
+
+def _read_counts(
+    store: CounterStore, counter: Counter, window_ms: int, windows: Window, series_ids: Sequence[int]
+) -> dict[int, Rows]:
+    """Read counts window by window: of many series in few windows, that is several times as fast as series by series."""
+    found: dict[int, Rows] = {}
+    for start_ms in range(*windows, window_ms):
+        counts = store.count_totals(counter, window_ms, start_ms, start_ms + window_ms, series_ids, per="series")
+        for series_id, count in counts.items():
+            found.setdefault(series_id, {})[start_ms] = count
     return found
 
 

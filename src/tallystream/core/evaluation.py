@@ -8,7 +8,7 @@ fewer, treat_missing_data says what the missing ones are taken for, and as few o
 
 from collections.abc import Callable, Mapping, Sequence
 from decimal import Context, Decimal
-from itertools import repeat
+from operator import ge, gt, le, lt
 from types import MappingProxyType
 from typing import Final, Literal, NamedTuple
 
@@ -38,6 +38,8 @@ Reference = Value | Expectation
 NO_REFERENCES: Final[Mapping[int, Reference]] = MappingProxyType({})
 
 _EXACT: Final = Context(prec=80)
+_COMPARE: Final[Mapping[Comparison, Callable[[Value, Value], bool]]] = {"<": lt, "<=": le, ">": gt, ">=": ge}
+_Judge = Callable[[Sequence[Value | None], Sequence[Reference | None] | None], list[bool | None]]
 
 
 class Observed(NamedTuple):
@@ -151,7 +153,7 @@ def evaluate(alarm: MetricAlarm, state: State, as_of_ms: int, observed: Observed
     return evaluation.transition(
         state,
         [values.get(start_ms) for start_ms in evaluation.windows],
-        [references.get(start_ms) for start_ms in evaluation.windows] if references else None,
+        [references.get(start_ms) for start_ms in evaluation.windows],
     )
 
 
@@ -184,29 +186,37 @@ class Evaluation:
             references: of each of the windows, what its datapoint is compared with, None where there is nothing: of a relative
                 threshold the value baseline_ms before, of a band what is expected. A fixed threshold needs none.
         """
-        judge = self._judges["ALARM" if state == "ALARM" else "OK"]
-        compared = references or repeat(None)
-        judged = [None if value is None else judge(value, other) for value, other in zip(values, compared, strict=False)]
+        judged = self._judges["ALARM" if state == "ALARM" else "OK"](values, references)
         end = self._read
         new_state = decide(judged[:end], *self._rule, state)
-        if new_state != "ALARM" and len(judged) > end:
-            # Of what is pending, only a breach that nothing can undo counts, and it can only raise the alarm. A window that
-            # does not breach yet counts as not breaching: the least that it can come to.
-            for at in range(self._read, len(judged)):
-                judged[at] = self._breaches_finally(state, values[at], references[at] if references else None)
-            raised = max((at + 1 for at in range(self._read, len(judged)) if judged[at]), default=0)
-            if raised and decide(judged[raised - self._read : raised], *self._rule, state) == "ALARM":
+        if new_state != "ALARM" and True in judged[end:]:
+            # Of what is pending, only a breach that nothing can undo counts, and it can only raise the alarm. A window without
+            # one counts as not breaching: the least that it can come to.
+            judged[end:] = self._finally_breaching(state, judged, values, references)
+            raised = max((at + 1 for at in range(end, len(judged)) if judged[at]), default=end)
+            if raised > end and decide(judged[raised - end : raised], *self._rule, state) == "ALARM":
                 new_state, end = "ALARM", raised
         if new_state == state:
             return None
         return self._explain(state, new_state, judged, values, references, end)
 
-    def _breaches_finally(self, state: State, value: Value | None, reference: Reference | None) -> bool:
-        limits = bounds(self._alarm.condition, state, reference)
-        if value is None or limits is None:
-            return False
-        final = Bounds(limits.lower, None) if self._final_side == "lower" else Bounds(None, limits.upper)
-        return is_breaching(value, self._alarm.condition.comparison, final)
+    def _finally_breaching(
+        self,
+        state: State,
+        judged: Sequence[bool | None],
+        values: Sequence[Value | None],
+        references: Sequence[Reference | None] | None,
+    ) -> list[bool]:
+        """Return of each pending window whether it breaches in a way that nothing can undo."""
+        condition = self._alarm.condition
+        final = [breaches is True for breaches in judged[self._read :]]
+        if condition.comparison == "outside":  # one of its two sides is not final
+            for at, value in enumerate(values[self._read :]):
+                limits = bounds(condition, state, references[self._read + at] if references else None)
+                if final[at] and value is not None and limits is not None:
+                    bound = limits.lower if self._final_side == "lower" else limits.upper
+                    final[at] = bound is not None and (value < bound if self._final_side == "lower" else value > bound)
+        return final
 
     def _explain(
         self,
@@ -290,15 +300,23 @@ def _one_sided(comparison: Comparison, bound: Decimal) -> Bounds:
     return Bounds(bound, None) if comparison in ("<", "<=") else Bounds(None, bound)
 
 
-def _judge(condition: Condition, state: State) -> Callable[[Value, Reference | None], bool | None]:
-    """Return what says of a value and its reference whether the datapoint breaches; None: there is nothing to compare with."""
-    comparison = condition.comparison
-    fixed = bounds(condition, state, None)
-    if fixed is not None:
-        return lambda value, _: is_breaching(value, comparison, fixed)
+def _judge(condition: Condition, state: State) -> _Judge:
+    """Return what says which values breach, given their references; None: missing, or nothing to compare with."""
+    if isinstance(condition, FixedThreshold):
+        breaches = _COMPARE[condition.comparison]
+        exact = condition.clear if state == "ALARM" else condition.value
+        bound = int(exact) if exact == exact.to_integral_value() else exact  # integers compare several times as fast
 
-    def judge(value: Value, reference: Reference | None) -> bool | None:
-        limits = bounds(condition, state, reference)
-        return None if limits is None else is_breaching(value, comparison, limits)
+        def judge_fixed(values: Sequence[Value | None], _: Sequence[Reference | None] | None) -> list[bool | None]:
+            return [None if value is None else breaches(value, bound) for value in values]
+
+        return judge_fixed
+
+    def judge(values: Sequence[Value | None], references: Sequence[Reference | None] | None) -> list[bool | None]:
+        judged: list[bool | None] = []
+        for value, reference in zip(values, references or (), strict=True):
+            limits = None if value is None else bounds(condition, state, reference)
+            judged.append(None if value is None or limits is None else is_breaching(value, condition.comparison, limits))
+        return judged
 
     return judge

@@ -116,8 +116,9 @@ class Expectations:
             key = (measured, weeks, slot.start_ms)
             self._used.add(key)
             learnt = self._learnt.setdefault(key, {})
-            if len(learnt) < len(series_ids):
-                self._learn(source, weeks, slot, [series_id for series_id in series_ids if series_id not in learnt], learnt)
+            new = [series_id for series_id in series_ids if series_id not in learnt]
+            if new:
+                self._learn(source, weeks, slot, new, learnt)
         return [self._learnt[measured, weeks, slot.start_ms] for slot in slots]
 
     def _learn(

@@ -159,7 +159,7 @@ class AlarmStep:
         windows = evaluation.windows
         if windows == watch.seen and not watch.looks_at(windows, newly_read):
             return
-        columns = self._values(watch, windows)
+        values = [column.get for column in self._values(watch, windows)]
         references = self._references(watch, windows)
         is_complete = True
         for key, series_id in watch.series.items():
@@ -169,7 +169,7 @@ class AlarmStep:
                     is_complete = False  # what is expected of it is still to be learnt
                     continue
                 compared = [column.get(series_id) for column in references]
-            transition = evaluation.transition(self._state(key), [column.get(series_id) for column in columns], compared)
+            transition = evaluation.transition(self._state(key), [value(series_id) for value in values], compared)
             if transition is not None:
                 yield key, transition
         watch.seen = windows if is_complete else range(0)
