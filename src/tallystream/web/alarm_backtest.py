@@ -3,12 +3,14 @@
 from typing import Final
 
 from tallystream.core.alarm import Alarm, Band, FixedThreshold, MetricAlarm
+from tallystream.core.alarm_edit import edit_alarm
 from tallystream.core.backtest import backtest, backtest_span, evaluation_times
 from tallystream.core.definition import Definition
+from tallystream.core.errors import DefinitionError
 from tallystream.core.evaluation import MORE_WINDOWS
 from tallystream.core.window import UNITS_MS, Window, format_duration
 from tallystream.ports import AlarmStore, CounterStore
-from tallystream.web.alarm_answers import describe_group
+from tallystream.web.alarm_answers import describe_group, find_alarm
 from tallystream.web.alarm_series import AlarmSeries
 from tallystream.web.alarm_types import BacktestAnswer, BacktestRequest, EpisodeAnswer
 from tallystream.web.errors import RequestRefusedError
@@ -21,6 +23,28 @@ WORK_MAX: Final = 5_500_000
 
 WINDOWS_MAX: Final = 600_000
 """Of one group, which are in memory at once: a year of minutes, with room."""
+
+
+def describe_backtest(
+    name: str, wanted: BacktestRequest, definition: Definition, store: CounterStore, alarms: AlarmStore, now_ms: int
+) -> BacktestAnswer:
+    """
+    Return when an alarm of a definition, with the changes that are wanted, would have fired; see `run_backtest`.
+
+    Raises:
+        RequestRefusedError: 404; there is no such alarm. 400: it would have mistakes, which the message lists.
+    """
+    alarm = find_alarm(definition, name)
+    if wanted.changes:
+        try:
+            alarm = edit_alarm(definition, name, wanted.changes)
+        except DefinitionError as error:
+            problems = error.problems
+            listed = "; ".join(f"{each.key} is {each.found}; allowed is {each.allowed}; {each.remedy}" for each in problems)
+            message = f"the changed alarm has {len(problems)} {'mistake' if len(problems) == 1 else 'mistakes'}: {listed}"
+            shown = [each._asdict() for each in problems]
+            raise RequestRefusedError(400, "invalid_alarm", message, problems=shown) from None
+    return run_backtest(alarm, wanted, definition, store, alarms, now_ms)
 
 
 def run_backtest(

@@ -34,6 +34,16 @@ ALARM_OPERATIONS: Final = [
         errors=(400, 401, 403, 404, 503),
     ),
     Operation(
+        "/v1/alarms/{name}/test",
+        "post",
+        "When the alarm, as it is or with other values, would have fired over stored history. Changes nothing.",
+        types.BacktestAnswer,
+        access="write",
+        parameters=[_NAME],
+        body=types.BacktestRequest,
+        errors=(*_CHANGING, 404),
+    ),
+    Operation(
         "/v1/alarms/{name}/acknowledge",
         "post",
         "Note that somebody takes care of an ALARM. Ends with it.",

@@ -1,5 +1,6 @@
 """The alarms over HTTP: where they stand, what happened, acknowledging, muting."""
 
+import asyncio
 from typing import Final
 
 from starlette.concurrency import run_in_threadpool
@@ -19,8 +20,9 @@ from tallystream.web.alarm_answers import (
     describe_notifications,
     find_alarm,
 )
+from tallystream.web.alarm_backtest import describe_backtest
 from tallystream.web.alarm_chart import describe_chart
-from tallystream.web.alarm_types import AcknowledgeRequest, MuteRequest
+from tallystream.web.alarm_types import AcknowledgeRequest, BacktestRequest, MuteRequest
 from tallystream.web.errors import RequestRefusedError
 from tallystream.web.parameters import ID_MAX, invalid, read_integer, read_json, read_time
 from tallystream.web.services import Services
@@ -39,6 +41,7 @@ def alarm_routes(services: Services) -> list[Route]:
     """Return the routes. Names of alarms come after the fixed paths, which would otherwise be taken for names."""
     definition, store, now_ms = services.definition, services.store, services.now_ms
     alarms = services.alarms
+    one_backtest = asyncio.Semaphore()  # it keeps a processor busy, and this process has other things to do
 
     def list_all(_: Request) -> Response:
         return answer(describe_alarms(definition, store, alarms, now_ms()))
@@ -56,6 +59,12 @@ def alarm_routes(services: Services) -> list[Route]:
         name, key = request.path_params["name"], asked.get("key", "")
         described = describe_chart(name, key, asked.get("from"), asked.get("to"), definition, store, alarms, now_ms())
         return answer(described)
+
+    async def test(request: Request) -> Response:
+        wanted = await read_json(request, BacktestRequest, BODY_BYTES_MAX)
+        async with one_backtest:
+            name = request.path_params["name"]
+            return answer(await run_in_threadpool(describe_backtest, name, wanted, definition, store, alarms, now_ms()))
 
     async def acknowledge(request: Request) -> Response:
         wanted = await read_json(request, AcknowledgeRequest, BODY_BYTES_MAX)
@@ -85,6 +94,7 @@ def alarm_routes(services: Services) -> list[Route]:
         Route(f"{ALARMS_PATH}/mutes/{{id}}", unmute, methods=["DELETE"]),
         Route(f"{ALARMS_PATH}/{{name}}", show),
         Route(f"{ALARMS_PATH}/{{name}}/chart", chart),
+        Route(f"{ALARMS_PATH}/{{name}}/test", test, methods=["POST"]),
         Route(f"{ALARMS_PATH}/{{name}}/acknowledge", acknowledge, methods=["POST"]),
         Route("/v1/notifications", notifications),
     ]

@@ -1,6 +1,7 @@
 """What handlers read of a request: small JSON bodies, and parameters that are numbers or times."""
 
 import json
+from decimal import Decimal
 from typing import Final, TypeVar
 
 import msgspec
@@ -17,7 +18,7 @@ ID_MAX: Final = 2**63 - 1
 
 async def read_json(request: Request, kind: type[T], bytes_max: int = _BODY_BYTES_MAX) -> T:
     """
-    Return a small JSON body as a type; an absent one is taken for {}.
+    Return a small JSON body as a type; an absent one is taken for {}. Untyped numbers with a point are Decimal, as in TOML.
 
     Raises:
         RequestRefusedError: 400; it is not one. 413: it is not small.
@@ -28,7 +29,7 @@ async def read_json(request: Request, kind: type[T], bytes_max: int = _BODY_BYTE
         if len(body) > bytes_max:
             raise RequestRefusedError(413, "body_too_large", f"the body has over {bytes_max:,} bytes; send less")
     try:
-        return msgspec.json.decode(body or b"{}", type=kind)
+        return msgspec.json.Decoder(kind, float_hook=Decimal).decode(body or b"{}")
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise RequestRefusedError(400, "invalid_body", f"the body is not as expected: {error}") from None
 
