@@ -17,18 +17,10 @@ import pytest
 
 from tallystream.core.definition import parse_definition
 from tests.conftest import StartServer
+from tests.plain import DEFINITION
 from tests.server import TALLY, tally_environment
 from tests.waiting import wait_until
 
-DEFINITION = """
-name = "test"
-[stream]
-event_time = "time"
-[[counter]]
-name = "events"
-group_by = ["event"]
-windows = ["1m"]
-"""
 LINES = [b'{"event": "a", "time": 1790000000}', b"nonsense\x1b[2J", b'{"event": "b"}', b"\xff\xfe"]
 
 

@@ -18,21 +18,8 @@ from tallystream.local.lock import DirectoryInUseError
 from tallystream.local.verify import verify
 from tallystream.ports import AlarmChange, AlarmKey, Append, ChannelTiming
 from tests.conftest import StartServer
+from tests.plain import DEFINITION, line
 from tests.waiting import wait_until
-
-DEFINITION = """
-name = "test"
-[stream]
-event_time = "time"
-[[counter]]
-name = "events"
-group_by = ["event"]
-windows = ["1m"]
-"""
-
-
-def line(number: int) -> bytes:
-    return json.dumps({"event": f"e{number % 3}", "time": 1_790_000_000 + number}).encode()
 
 
 @pytest.fixture

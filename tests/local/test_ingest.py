@@ -22,22 +22,9 @@ from tallystream.local.ingest import Outcome, PositionError, ingest
 from tallystream.local.lock import DirectoryInUseError
 from tallystream.local.source import FileSource, SourceError
 from tests.conftest import StartServer
+from tests.plain import DEFINITION, line
 from tests.server import TALLY, tally_environment
 from tests.waiting import wait_until
-
-DEFINITION = """
-name = "test"
-[stream]
-event_time = "time"
-[[counter]]
-name = "events"
-group_by = ["event"]
-windows = ["1m"]
-"""
-
-
-def line(number: int) -> bytes:
-    return json.dumps({"event": f"e{number % 3}", "time": 1_790_000_000 + number, "n": number}).encode()
 
 
 def write(path: Path, start: int, end: int) -> Path:

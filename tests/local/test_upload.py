@@ -2,7 +2,6 @@
 
 import http.client
 import http.server
-import json
 import signal
 import socket
 import subprocess
@@ -19,22 +18,9 @@ from tallystream.local.source import FileSource
 from tallystream.local.upload import UploadError, UploadSink
 from tallystream.ports import SourcePosition, SourceRange
 from tests.conftest import StartServer
+from tests.plain import DEFINITION, line
 from tests.server import TALLY, TallyServer, tally_environment
 from tests.waiting import wait_until
-
-DEFINITION = """
-name = "test"
-[stream]
-event_time = "time"
-[[counter]]
-name = "events"
-group_by = ["event"]
-windows = ["1m"]
-"""
-
-
-def line(number: int) -> bytes:
-    return json.dumps({"event": f"e{number % 3}", "time": 1_790_000_000 + number, "n": number}).encode()
 
 
 class Misfortune:
