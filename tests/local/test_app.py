@@ -64,7 +64,11 @@ def children(server: TallyServer) -> dict[str, list[int]]:
 def test_is_ready_quickly_counts_and_ends_well(tally_server: StartServer) -> None:
     started_s = time.monotonic()
     server = tally_server(DEFINITION, "--workers", "2")
-    assert {module: len(pids) for module, pids in children(server).items()} == {"counter_worker": 1, "web_worker": 2}
+    assert {module: len(pids) for module, pids in children(server).items()} == {
+        "counter_worker": 1,
+        "alarm_worker": 1,
+        "web_worker": 2,
+    }
     server.send([EVENT])
     wait_until(lambda: server.get("/v1/ledger")["counted"] == 1, "the event to be counted")
     # Promised are 3 s; the machine of the tests may be busy.
@@ -72,8 +76,8 @@ def test_is_ready_quickly_counts_and_ends_well(tally_server: StartServer) -> Non
     stopped_s = time.monotonic()
     assert server.stop() == 0
     assert time.monotonic() - stopped_s < 10
-    # Whoever copies the two files of a stopped server has everything.
-    assert sorted(path.name for path in server.data.iterdir()) == ["counters.db", "lock", "stream.db"]
+    # Whoever copies the three files of a stopped server has everything.
+    assert sorted(path.name for path in server.data.iterdir()) == ["alarms.db", "counters.db", "lock", "stream.db"]
 
 
 def test_the_whole_server_stays_small(tally_server: StartServer) -> None:

@@ -47,7 +47,7 @@ def demo(port: int, data: Path, rate: float, history: int) -> None:
 
     def traffic(url: str) -> Sequence[ChildSpec]:
         settings = TrafficSettings(url=url, write_token=tokens.write, history_events=history if is_new else 0, rate=rate)
-        return [ChildSpec("traffic", "tallystream.cli.traffic", settings, stage=2)]
+        return [ChildSpec("traffic", "tallystream.cli.traffic", settings, stage=3)]
 
     try:
         run(

@@ -77,6 +77,7 @@ def up(
         lock = resources.enter_context(data.lock("tally up", WAIT_S))
         listener = resources.enter_context(listen(settings.host, settings.port))
         generations = data.declare(definition)
+        data.declare_alarms(definition)
         worker = WorkerSettings(
             name="counter",
             definition=settings.definition_text,
@@ -88,10 +89,13 @@ def up(
             started_ms=now_ms(),
         )
         url = _url(listener)
-        # Counting ends last, when nothing more can arrive.
-        children = [ChildSpec("counter", "tallystream.local.counter_worker", worker, (lock.fd,), stage=0)]
+        # Each ends when nothing more comes from those after it, and nobody else has open the databases that it writes.
+        children = [
+            ChildSpec("counter", "tallystream.local.counter_worker", worker, (lock.fd,), stage=0),
+            ChildSpec("alarms", "tallystream.local.alarm_worker", replace(worker, name="alarms"), (lock.fd,), stage=1),
+        ]
         children += [
-            ChildSpec(name, "tallystream.local.web_worker", replace(worker, name=name), (lock.fd, listener.fileno()), stage=1)
+            ChildSpec(name, "tallystream.local.web_worker", replace(worker, name=name), (lock.fd, listener.fileno()), stage=2)
             for name in (f"web-{number}" for number in range(1, settings.workers + 1))
         ]
         children += more(url)

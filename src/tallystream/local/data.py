@@ -2,6 +2,7 @@
 
 import shutil
 from contextlib import closing
+from decimal import Decimal
 from pathlib import Path
 
 from tallystream.core.alarm_definition import alarm_fingerprint
@@ -87,6 +88,11 @@ class DataDirectory:
     def disk_usage(self) -> DiskUsage:
         """Return how much disk the data takes, write-ahead logs included, and how much is left."""
         return DiskUsage(_size(self.stream_path), _size(self.counters_path), shutil.disk_usage(self.path).free)
+
+    def disk_free_percent(self) -> Decimal:
+        """Return which share of the disk that holds the data is free, 0 to 100."""
+        usage = shutil.disk_usage(self.path)
+        return Decimal(100 * usage.free) / usage.total
 
 
 def _size(path: Path) -> int:
