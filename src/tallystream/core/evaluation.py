@@ -190,12 +190,13 @@ class Evaluation:
         end = self._read
         new_state = decide(judged[:end], *self._rule, state)
         if new_state != "ALARM" and True in judged[end:]:
-            # Of what is pending, only a breach that nothing can undo counts, and it can only raise the alarm. A window without
-            # one counts as not breaching: the least that it can come to.
+            # Of what is pending, only a breach that nothing can undo counts, and it can only raise the alarm: as soon as it is
+            # certain that it will be raised. A window without one counts as not breaching, the least that it can come to.
             judged[end:] = self._finally_breaching(state, judged, values, references)
-            raised = max((at + 1 for at in range(end, len(judged)) if judged[at]), default=end)
-            if raised > end and decide(judged[raised - end : raised], *self._rule, state) == "ALARM":
-                new_state, end = "ALARM", raised
+            for raised in (at + 1 for at in range(end, len(judged)) if judged[at]):
+                if decide(judged[raised - end : raised], *self._rule, state) == "ALARM":
+                    new_state, end = "ALARM", raised
+                    break
         if new_state == state:
             return None
         return self._explain(state, new_state, judged, values, references, end)
