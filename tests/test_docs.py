@@ -2,6 +2,7 @@
 
 import json
 import re
+import time
 import tomllib
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,8 +12,11 @@ import click
 import pytest
 
 from tallystream.cli import main
+from tallystream.core.alarm import State, TreatMissingData
 from tallystream.core.definition import definition_schema, parse_definition
+from tallystream.core.evaluation import decide
 from tallystream.core.event import REASONS
+from tallystream.local.channels.webhook import sign
 from tallystream.web.openapi import OPERATIONS
 from tests.console import Page, matches, parse_examples
 
@@ -132,6 +136,55 @@ def test_definitions_shown_are_right(page: Path) -> None:
 def test_every_reason_code_is_described() -> None:
     described = "".join(page.read_text(encoding="utf-8") for page in PAGES)
     assert [code for code in REASONS if f"`{code}`" not in described] == []
+
+
+# Alarms
+
+
+def test_every_choice_of_an_alarm_is_explained() -> None:
+    described = text_of("docs/alarms.md")
+    table = definition_schema()["$defs"]["AlarmTable"]["properties"]
+    choices = [each for key in ("system", "treat_missing_data", "comparison", "wait") for each in table[key]["enum"]]
+    choices += [*table, *(f'type = "{tag}"' for tag in channel_types())]
+    assert [each for each in choices if not re.search(rf"(?<![a-z_]){re.escape(each)}(?![a-z_])", described)] == []
+
+
+def channel_types() -> list[str]:
+    discriminator = definition_schema()["$defs"]["Document"]["properties"]["notify"]["items"]["discriminator"]
+    return sorted(discriminator["mapping"])
+
+
+def test_the_alarms_shown_make_a_definition() -> None:
+    shown = blocks(text_of("docs/alarms.md"), "toml")
+    start = (ROOT / "src/tallystream/example.toml").read_text(encoding="utf-8").partition("[[alarm]]")[0]
+    definition = parse_definition(start.replace('"1h", "1d"]', '"15m", "1h", "1d"]', 1) + "".join(shown))
+    assert len(definition.alarms) + len(definition.channels) + len(definition.mutes) == len(shown)
+
+
+@pytest.mark.parametrize("before", ["OK", "ALARM", "INSUFFICIENT_DATA"])
+def test_the_table_of_missing_data_is_true(before: State) -> None:
+    rows = re.findall(r"^\| (\d) of (\d) \| `([0X-]+)` \| (.*) \|$", text_of("docs/alarms.md"), re.MULTILINE)
+    assert len(rows) > 9
+    treatments: list[TreatMissingData] = ["missing", "ignore", "breaching", "notBreaching"]
+    for to_alarm, periods, datapoints, states in rows:
+        judged = [{"0": False, "X": True, "-": None}[datapoint] for datapoint in datapoints]
+        for treatment, said in zip(treatments, states.split(" | "), strict=True):
+            found = decide(judged, int(periods), int(to_alarm), treatment, before)
+            assert found == said.replace("stays", before), (datapoints, treatment)
+
+
+def test_the_signature_is_checked_as_shown() -> None:
+    (block,) = blocks(text_of("docs/alarms.md"), "python")
+    shown: dict[str, Any] = {}
+    exec(block, shown)
+    timestamp, body = str(int(time.time())), b'{"AlarmName": "a"}'
+    headers = {"Tallystream-Timestamp": timestamp, "Tallystream-Signature": sign("key", timestamp, body)}
+    assert shown["is_genuine"]("key", headers, body)
+    assert not shown["is_genuine"]("key", headers, body + b" ")
+    assert not shown["is_genuine"]("other", headers, body)
+    assert not shown["is_genuine"]("key", headers | {"Tallystream-Timestamp": "1"}, body)
+    replayed = {"Tallystream-Timestamp": "1", "Tallystream-Signature": sign("key", "1", body)}
+    assert not shown["is_genuine"]("key", replayed, body)
 
 
 # The HTTP API
