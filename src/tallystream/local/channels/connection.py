@@ -159,12 +159,12 @@ def describe_failure(error: OSError) -> str:
     """Return what went wrong with a connection, in a few words without a name or an address."""
     if isinstance(error, ssl.SSLCertVerificationError):
         if error.verify_code in _HOSTNAME_MISMATCH:
-            return "its certificate is for another host"
-        return f"its certificate is not trusted ({error.verify_message})"
-    if isinstance(error, ssl.SSLEOFError):
-        return "it closed the connection before it had answered"
+            return "the server's certificate is for another host"
+        return f"the server's certificate is not trusted ({error.verify_message})"
+    if isinstance(error, ssl.SSLEOFError | ConnectionResetError | BrokenPipeError):
+        return "the server closed the connection before it had answered"
     if isinstance(error, ssl.SSLError):
         return f"TLS failed ({error.reason or 'unknown reason'}); is that the right port?"
     if isinstance(error, TimeoutError):
-        return "it does not answer"
+        return "the server does not answer"
     return error.strerror or type(error).__name__

@@ -89,12 +89,10 @@ def post(
             raise DeliveryError(f"the delivery failed: {describe_failure(error)}") from None
         except http.client.HTTPException as error:
             deadline.check()
-            # Its text may hold what the server sent, or the URL.
-            closed = isinstance(error, http.client.RemoteDisconnected | http.client.IncompleteRead)
-            problem = (
-                "closed the connection before it had answered" if closed else f"does not speak HTTP ({type(error).__name__})"
-            )
-            raise DeliveryError(f"the server {problem}") from None
+            # Its own text may hold what the server sent, or the URL.
+            is_cut = isinstance(error, http.client.IncompleteRead)
+            problem = "closed the connection before it had answered" if is_cut else "does not speak HTTP"
+            raise DeliveryError(f"the delivery failed: the server {problem}") from None
 
 
 def _exchange(client: http.client.HTTPConnection, target: Target, body: bytes, headers: Mapping[str, str]) -> None:
@@ -102,12 +100,12 @@ def _exchange(client: http.client.HTTPConnection, target: Target, body: bytes, h
     if target.authorization is not None:
         own["Authorization"] = target.authorization
     client.request("POST", target.path, body, {**own, **headers})
-    response = client.getresponse()
-    if 200 <= response.status < 300:
-        return  # its body says nothing that we need
-    answer = b""
-    with contextlib.suppress(OSError, http.client.HTTPException):
-        answer = response.read(_ANSWER_BYTES_MAX)
+    with contextlib.closing(client.getresponse()) as response:
+        if 200 <= response.status < 300:
+            return  # its body says nothing that we need
+        answer = b""
+        with contextlib.suppress(OSError, http.client.HTTPException):
+            answer = response.read(_ANSWER_BYTES_MAX)
     said = excerpt(answer, target.secrets)
     remedy = "; redirects are not followed, so name the URL that it leads to" if 300 <= response.status < 400 else ""
     raise DeliveryError(f"the server answered {response.status}{f': {said}' if said else ''}{remedy}")
