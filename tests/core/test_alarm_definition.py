@@ -551,6 +551,13 @@ def test_what_is_no_table(kind: str, value: str) -> None:
     assert (problem.key, problem.allowed, problem.remedy) == (f"{kind}[0]", "a table", f"write [[{kind}]] above its keys")
 
 
+def test_of_many_names_some_are_listed() -> None:
+    many = "".join(f'[[alarm]]\nname = "alarm-{number}"\n{DISK}' for number in range(100, 200))
+    (problem,) = problems_of(f'{many}[[mute]]\nname = "m"\nalarms = ["alarm-99"]')
+    assert problem.allowed.endswith("one of " + ", ".join(f"alarm-{number}" for number in range(100, 112)) + " …")
+    assert problem.remedy == "did you mean alarm-199?"
+
+
 def test_names_are_their_own() -> None:
     twice = "".join(
         2 * f'[[{kind}]]\nname = "x"\n{text}\n'

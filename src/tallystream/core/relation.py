@@ -2,10 +2,12 @@
 
 import difflib
 from collections.abc import Callable, Iterable, Iterator
-from typing import Any
+from typing import Any, Final
 
 from tallystream.core.errors import Problem
 from tallystream.core.reading import Table, show
+
+_LISTED_MAX: Final = 12  # names: as many as a person reads
 
 
 def tables(document: Table, name: str) -> list[Table]:
@@ -53,6 +55,7 @@ class Names:
         """Refuse a name that no table has. Where a table, or its name, was refused itself, nobody knows."""
         if self._is_complete and name not in self._names:
             close = difflib.get_close_matches(name, self._names, 1)
-            has = f"one of {', '.join(self._names)}" if self._names else "there is none yet"
+            listed = ", ".join(self._names[:_LISTED_MAX]) + (" …" if len(self._names) > _LISTED_MAX else "")
+            has = f"one of {listed}" if listed else "there is none yet"
             remedy = f"did you mean {close[0]}?" if close else f"add [[{self._kind}]] with name = {show(name)}, or name another"
             yield Problem(key, show(name), f"the name of a [[{self._kind}]]: {has}", remedy)
