@@ -9,7 +9,7 @@ from msgspec import Meta
 from tallystream.core.alarm import State
 from tallystream.web.answer_types import TimeMs
 
-Number = Annotated[Decimal, Meta(description="Exact.", extra_json_schema={"type": "number"})]
+Number = Annotated[Decimal, Meta(description="Exact.")]
 Group = Annotated[dict[str, Any], Meta(description="Field → value, in the order of the counter's group_by.")]
 Point = tuple[TimeMs, Number]
 Step = tuple[TimeMs, Number | None]

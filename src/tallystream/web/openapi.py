@@ -200,7 +200,7 @@ def openapi_document(version: str) -> dict[str, Any]:
         for kind in (operation.answer, operation.body):
             if isinstance(kind, type):
                 types[kind] = None
-    references, components = msgspec.json.schema_components(types, ref_template="#/components/schemas/{name}")
+    references, components = _as_numbers(msgspec.json.schema_components(types, ref_template="#/components/schemas/{name}"))
     schemas = dict(zip(types, references, strict=True))
     paths: dict[str, dict[str, Any]] = {}
     for operation in OPERATIONS:
@@ -222,6 +222,19 @@ def openapi_document(version: str) -> dict[str, Any]:
             },
         },
     }
+
+
+def _as_numbers(schema: Any) -> Any:
+    """Return schemas in which decimals are what `status.answer` makes of them."""
+    match schema:
+        case {"type": "string", "format": "decimal", **more}:
+            return {**more, "type": "number"}
+        case dict():
+            return {name: _as_numbers(value) for name, value in schema.items()}
+        case list() | tuple():
+            return [_as_numbers(value) for value in schema]
+        case _:
+            return schema
 
 
 def _describe(operation: Operation, schemas: dict[type, dict[str, Any]]) -> dict[str, Any]:
