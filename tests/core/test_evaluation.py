@@ -14,11 +14,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tallystream.core.alarm import (
-    Actions,
     Band,
     Comparison,
-    Condition,
-    CounterSource,
     FixedThreshold,
     MetricAlarm,
     RelativeThreshold,
@@ -39,11 +36,10 @@ from tallystream.core.evaluation import (
     is_breaching,
 )
 from tallystream.core.window import Window
+from tests.alarms import MINUTE_MS, NOW_MS, alarm, at, fixed
 
 TREATMENTS: tuple[TreatMissingData, ...] = get_args(TreatMissingData)
 STATES: tuple[State, ...] = get_args(State)
-MINUTE_MS = 60_000
-NOW_MS = 1_795_433_580_000  # 2026-11-23T11:33:00Z
 OK, ALARM, NONE, STAYS = "OK", "ALARM", "INSUFFICIENT_DATA", "stays"
 
 SIGNS = {"0": False, "X": True, "-": None}
@@ -51,33 +47,6 @@ SIGNS = {"0": False, "X": True, "-": None}
 
 def judged(row: str) -> list[bool | None]:
     return [SIGNS[sign] for sign in row]
-
-
-def alarm(
-    condition: Condition | None = None, periods: int = 1, to_alarm: int | None = None, measure: str = "count", **more: Any
-) -> MetricAlarm:
-    source = CounterSource(counter="events", window_ms=MINUTE_MS, measure=measure, group=("a",), groups_max=100)
-    settings: dict[str, Any] = {"source": source, "treat_missing_data": "missing", "wait": "early", "delay_ms": 0} | more
-    return MetricAlarm(
-        name="test",
-        description="",
-        condition=condition or fixed(">", 5),
-        evaluation_periods=periods,
-        datapoints_to_alarm=to_alarm or periods,
-        actions=Actions(),
-        **settings,
-    )
-
-
-def fixed(comparison: Comparison, value: float | str, clear: float | str | None = None) -> FixedThreshold:
-    bound = Decimal(value)
-    return FixedThreshold(comparison=comparison, value=bound, clear=bound if clear is None else Decimal(clear))
-
-
-def at(*values: Value | None, end_ms: int = NOW_MS) -> dict[int, Value]:
-    """Return the values of the windows before a time, oldest first."""
-    starts = range(end_ms - len(values) * MINUTE_MS, end_ms, MINUTE_MS)
-    return {start_ms: value for start_ms, value in zip(starts, values, strict=True) if value is not None}
 
 
 def state_after(watched: MetricAlarm, state: State, values: dict[int, Value], as_of_ms: int = NOW_MS) -> State:
@@ -384,6 +353,14 @@ def test_a_band_lies_around_what_is_expected() -> None:
                 alarm(condition, wait="complete"), "OK", NOW_MS, Observed({start_ms: value}, {start_ms: USUAL})
             )
             assert (transition is not None) is (value in breaching), (condition, value)
+
+
+def test_of_a_band_every_window_that_is_not_complete_may_raise() -> None:
+    watched = alarm(BAND, delay_ms=150_000)
+    for pending, expected in [((100, 131, 100), True), ((100, 100, 100), False), ((69, None, 100), False)]:
+        values = at(100, 100, 100, *pending)
+        transition = evaluate(watched, "OK", NOW_MS, Observed(values, dict.fromkeys(values, USUAL)))
+        assert (transition is not None) is expected, pending
 
 
 @pytest.mark.parametrize(("measure", "raising"), [("count", {131}), ("max(x)", {131}), ("min(x)", {69}), ("sum(x)", set())])

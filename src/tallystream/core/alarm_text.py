@@ -99,11 +99,8 @@ def composite_reason(rule: str, new_state: State, names: Collection[str], in_ala
     """
     inside = [name for name in sorted(names) if name in in_alarm]
     outside = [name for name in sorted(names) if name not in in_alarm]
-    facts = [
-        f"{' and '.join(some)} {'is' if len(some) == 1 else 'are'} {fact}"
-        for some, fact in ((inside, "in ALARM"), (outside, "not"))
-        if some
-    ]
+    both = ((inside, "in ALARM"), (outside, "not" if inside else "not in ALARM"))
+    facts = [f"{' and '.join(some)} {'is' if len(some) == 1 else 'are'} {fact}" for some, fact in both if some]
     return f"{rule} {'holds' if new_state == 'ALARM' else 'does not hold'}: {'; '.join(facts)}"
 
 
@@ -114,10 +111,9 @@ def format_time(at_ms: int, window_ms: int) -> str:
 
 
 def format_number(value: Value) -> str:
-    """Return a number for a sentence: whole ones with every digit, others with six significant ones."""
+    """Return a number for a sentence: every digit before the point, and six significant ones in all where that is more."""
     number = Decimal(value)
-    if number != number.to_integral_value():
-        number = _SHORT.plus(number)
+    number = number.to_integral_value() if number.adjusted() >= _SHORT.prec else _SHORT.plus(number)
     text = f"{number:f}"
     return text.rstrip("0").rstrip(".") if "." in text else text
 

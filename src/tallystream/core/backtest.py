@@ -2,12 +2,14 @@
 An alarm run over datapoints that are stored: when it would have fired, for how long, and how often it would have flapped.
 
 It is evaluated at the end of each window, as it would have been live. An alarm that may fire before a window ends would have
-fired somewhat earlier in that window; its episodes are the same otherwise.
+fired somewhat earlier, at most as long as the window and the delay; its episodes are the same otherwise.
 """
 
 from collections.abc import Mapping
 from itertools import pairwise
 from typing import NamedTuple
+
+import msgspec
 
 from tallystream.core.alarm import NEW, MetricAlarm, State, Transition
 from tallystream.core.evaluation import MORE_WINDOWS, Observed, evaluate
@@ -104,8 +106,10 @@ def replay(alarm: MetricAlarm, observed: Observed, period: Window) -> list[tuple
     """Return (time, transition) of a new alarm that is evaluated at the end of each window, ascending."""
     state: State = NEW
     found = []
+    # What is stored of a window is its end; how far it had come at an earlier time is not known any more.
+    settled = msgspec.structs.replace(alarm, wait="complete")
     for at_ms in evaluation_times(alarm, period):
-        transition = evaluate(alarm, state, at_ms, observed)
+        transition = evaluate(settled, state, at_ms, observed)
         if transition is not None:
             state = transition.new_state
             found.append((at_ms, transition))
@@ -124,12 +128,8 @@ def _episodes(key: str, transitions: list[tuple[int, Transition]]) -> list[Episo
 
 def _covered_ms(spans: list[tuple[int, int]]) -> int:
     """Return how long at least one of the spans, ascending by start, lasts."""
-    covered_ms, reached_ms = 0, None
+    covered_ms, reached_ms = 0, spans[0][0] if spans else 0
     for start_ms, end_ms in spans:
-        if reached_ms is None or start_ms > reached_ms:
-            covered_ms += end_ms - start_ms
-            reached_ms = end_ms
-        elif end_ms > reached_ms:
-            covered_ms += end_ms - reached_ms
-            reached_ms = end_ms
+        covered_ms += max(0, end_ms - max(start_ms, reached_ms))
+        reached_ms = max(reached_ms, end_ms)
     return covered_ms
