@@ -25,8 +25,8 @@ test: $(VENV)/.installed system-packages lint types dashboard-check ## check and
 bench: $(VENV)/.installed ## measure the speed and write docs/benchmarks.md
 	$(BIN)/python -m benchmarks
 
-soak: $(VENV)/.installed ## kill the server N times under load: make soak N=1000
-	TALLY_SOAK_KILLS=$(N) $(BIN)/pytest tests/simulation -k kill
+soak: $(VENV)/.installed ## kill the server N times under load, and simulate N schedules of alarms: make soak N=1000
+	TALLY_SOAK_KILLS=$(N) TALLY_SOAK_SCHEDULES=$(N) $(BIN)/pytest tests/simulation -k "kill or alarms"
 
 lint: $(VENV)/.installed
 	$(BIN)/ruff check
