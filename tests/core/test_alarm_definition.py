@@ -372,7 +372,14 @@ EVENTS = 'counter = "events"\nwindow = "1m"\ngroup_by = "each"\ncomparison = "<"
         (GIFTS + 'group_by = "each"\ngroup = { plan = 1 }', ".group", "group and group_by", "or", "remove one of them"),
         (GIFTS + "group = { plan = 1 }", ".group", "no user.country", "each of user.country, plan", "add user.country"),
         (GIFTS + "group = {}", ".group", "no user.country and no plan", "each of", "add user.country and plan"),
-        (GIFTS + "group = { plan = 1, user.country = 1, x = 1 }", ".group", 'the field "x"', "each of", "remove it"),
+        (GIFTS + "group = { plan = 1, user.country = 1, x = 1 }", ".group.x", "an unknown field", "each of", "remove it"),
+        (
+            GIFTS + 'group = { plan = 1, "user.contry" = 1 }',
+            '.group."user.contry"',
+            "an unknown field",
+            "each of",
+            "did you mean user.country?",
+        ),
         (GIFTS + "group = { plan = [], user.country = 1 }", ".group.plan", "an empty list", "text of", "as the events"),
         (GIFTS + "group = { plan = inf, user.country = 1 }", ".group.plan", "Infinity", "a number", "as the events"),
         (GIFTS + "group = { plan = 1e400, user.country = 1 }", ".group.plan", "1E+400", "a number", "as the events"),
@@ -482,6 +489,7 @@ def test_alarms_that_read_each_other_in_circles() -> None:
         (EMAIL.replace("c.d+e@x-y.example", "a@b.example"), ".to[1]", "the same as", "each value once", "remove"),
         (EMAIL.replace("a@b.example", "Ann <a@b.example>"), ".to[0]", "Ann", "an e-mail address", 'write "a@b.example"'),
         (EMAIL.replace("t@b.example", "t"), ".from", '"t"', "an e-mail address", "support@example.com"),
+        (EMAIL.replace("t@b.example", "tö@b.example"), ".from", "tö", "in ASCII", "support@example.com"),
         (EMAIL.replace("t@b.example", "t@b\\r\\nBcc: x@y"), ".from", "Bcc", "an e-mail address", "support@example.com"),
         (EMAIL.replace('from = "t@b.example"\n', ""), ".from", "nothing", "an e-mail address", "add it"),
         (

@@ -146,14 +146,14 @@ class AlarmTable(Struct, forbid_unknown_fields=True, kw_only=True):
     evaluation_periods: (
         Annotated[
             int,
-            Meta(ge=1, le=60_480, description="N: how many of the newest windows decide.", extra_json_schema={"default": 1}),
+            Meta(ge=1, le=8_640, description="N: how many of the newest windows decide.", extra_json_schema={"default": 1}),
         ]
         | UnsetType
     ) = UNSET
     datapoints_to_alarm: (
         Annotated[
             int,
-            Meta(ge=1, le=60_480, description="M: how many of the N must breach. Left out: all of them."),
+            Meta(ge=1, le=8_640, description="M: how many of the N must breach. Left out: all of them."),
         ]
         | UnsetType
     ) = UNSET

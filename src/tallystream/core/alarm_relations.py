@@ -1,12 +1,13 @@
 """What alarms, channels and mutes say about each other and about the counters: relations between values of tally.toml."""
 
+import difflib
 from collections.abc import Iterator
 from typing import Any, Final
 
 from tallystream.core.alarm_definition import write_measure
 from tallystream.core.composite import find_cycle
 from tallystream.core.errors import Problem
-from tallystream.core.reading import Table, show
+from tallystream.core.reading import Table, join_key, show
 from tallystream.core.relation import Names, check_distinct, check_names, items, tables
 from tallystream.core.window import UNITS_MS, format_duration
 
@@ -191,10 +192,13 @@ def _check_group(alarm: Table, counter: Table) -> Iterator[Problem]:
 
 def _check_group_fields(alarm: Table, group: dict[str, Any], fields: list[str], grouped: str) -> Iterator[Problem]:
     allowed = f"a value for each of {', '.join(fields)}: {grouped} them"
+    missing = [field for field in fields if field not in group]
     for field in group:
         if field not in fields:
-            yield Problem(alarm.at("group"), f"the field {show(field)}", allowed, "remove it, or write one of these fields")
-    missing = [field for field in fields if field not in group]
+            close = difflib.get_close_matches(field, missing, 1)
+            missing = [each for each in missing if each not in close]
+            remedy = f"did you mean {close[0]}?" if close else "remove it"
+            yield Problem(join_key(alarm.at("group"), field), "an unknown field", allowed, remedy)
     if missing:
         remedy = f'add {" and ".join(missing)}, or write group_by = "each" instead of group'
         yield Problem(alarm.at("group"), f"no {' and no '.join(missing)}", allowed, remedy)

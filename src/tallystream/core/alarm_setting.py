@@ -34,6 +34,11 @@ def _mend_environment_name(text: str) -> str | None:
     return f'write "{match[1]}": the name alone' if match else None
 
 
+def _mend_address(text: str) -> str | None:
+    match = re.search(r"<([^<>\s@]+@[^<>\s@]+)>", text)
+    return f'write "{match[1]}": the address alone' if match else None
+
+
 def _parse_host(text: str) -> str:
     if ":" in text:
         try:
@@ -110,12 +115,10 @@ URL = Annotated[
 Address = Annotated[
     str,
     text_kind(
-        r"""^[^\s@<>()\[\],;:"\\\u0000-\u001f\u007f-\u009f]{1,64}@[A-Za-z0-9](?:[A-Za-z0-9.-]{0,188}[A-Za-z0-9])?$""",
-        "an e-mail address",
+        r"^[A-Za-z0-9!#$%&'*+/=?^_`{|}~.-]{1,64}@[A-Za-z0-9]([A-Za-z0-9.-]{0,188}[A-Za-z0-9])?$",
+        "an e-mail address, name@host, in ASCII",
         'write for example "support@example.com"',
-        mend=lambda text: (
-            f'write "{match[1]}": the address alone' if (match := re.search(r"<([^<>\s]+@[^<>\s]+)>", text)) else None
-        ),
+        mend=_mend_address,
     ),
 ]
 Host = Annotated[
