@@ -1,37 +1,12 @@
 """Names and numbers as a terminal shows them."""
 
-import unicodedata
 from decimal import Decimal
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
-from tallystream.cli.display import clock, exact, printable, short
+from tallystream.cli.display import clock, exact, short
 from tallystream.core.query import Show
 from tallystream.core.series import Value
-
-
-@given(st.text(st.characters(exclude_categories=[])))
-def test_nothing_that_is_shown_can_steer(text: str) -> None:
-    shown = printable(text)
-    assert not {unicodedata.category(character) for character in shown} & {"Cc", "Cf", "Cs", "Zl", "Zp"}
-    assert shown.encode().decode() == shown
-
-
-@pytest.mark.parametrize(
-    ("text", "shown"),
-    [
-        ("page view", "page view"),
-        ("ünï 🎉", "ünï 🎉"),
-        ("\x1b[31m", r"\x1b[31m"),
-        ("\u202e", r"\u202e"),
-        ("\U000e0001", r"\U000e0001"),
-        ("a\tb\r\n", r"a\tb\r\n"),
-    ],
-)
-def test_what_is_printable_stays(text: str, shown: str) -> None:
-    assert printable(text) == shown
 
 
 @pytest.mark.parametrize(

@@ -5,6 +5,7 @@ import hmac
 import json
 import socket
 import ssl
+import threading
 import time
 from pathlib import Path
 from typing import Any
@@ -141,7 +142,7 @@ def test_redirects_are_not_followed() -> None:
 
 
 def test_what_the_server_says_is_told_without_what_is_secret() -> None:
-    def echo(connection: socket.socket, ended: object) -> None:
+    def echo(connection: socket.socket, ended: threading.Event) -> None:
         request = read_request(connection)
         said = f"Cannot POST {request.line}\r\n\x1b[2J {request.headers} sha " + "x" * 10_000
         connection.sendall(b"HTTP/1.1 404 Not Found\r\n\r\n" + said.encode())
@@ -159,6 +160,11 @@ def test_only_2xx_is_success(status: str) -> None:
     assert text.startswith(f"the server answered {status[:3]}" if status[0] != "1" else "the delivery failed")
 
 
+def truncated(connection: socket.socket, ended: threading.Event) -> None:
+    read_request(connection)
+    connection.sendall(b"HTTP/1.1 2")
+
+
 @pytest.mark.parametrize(
     ("talk", "expected"),
     [
@@ -167,7 +173,7 @@ def test_only_2xx_is_success(status: str) -> None:
         (dripping(b"H"), "the server did not finish within 0.4 s"),
         (dripping(b"HTTP/1.1 100 Continue\r\n\r\n"), "the server did not finish within 0.4 s"),
         (lambda connection, ended: None, "the delivery failed: the server closed the connection"),
-        (lambda connection, ended: read_request(connection) and connection.sendall(b"HTTP/1.1 2"), "the delivery failed: the "),
+        (truncated, "the delivery failed: the server does not speak HTTP"),
         (hanging(b"220 mail.test ESMTP\r\n"), "the delivery failed: the server does not speak HTTP"),
     ],
     ids=["silent", "half a line", "dripping", "continuing", "closed", "closed in the line", "another protocol"],
@@ -181,7 +187,7 @@ def test_a_server_that_does_not_answer_as_it_should_holds_nobody(talk: Talk, exp
 
 
 def test_a_body_that_hangs_delays_nothing() -> None:
-    def talk(connection: socket.socket, ended: Any) -> None:
+    def talk(connection: socket.socket, ended: threading.Event) -> None:
         read_request(connection)
         connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 1000000\r\n\r\nx")
         ended.wait(10)
@@ -191,7 +197,7 @@ def test_a_body_that_hangs_delays_nothing() -> None:
 
 
 def test_an_error_with_a_body_that_drips_is_told_in_time() -> None:
-    def talk(connection: socket.socket, ended: Any) -> None:
+    def talk(connection: socket.socket, ended: threading.Event) -> None:
         read_request(connection)
         connection.sendall(b"HTTP/1.1 500 Oops\r\n\r\n")
         dripping(b"a")(connection, ended)
@@ -211,7 +217,7 @@ def test_a_tls_handshake_that_hangs_or_drips_ends_in_time() -> None:
 
 
 def test_a_slow_server_is_waited_for() -> None:
-    def talk(connection: socket.socket, ended: Any) -> None:
+    def talk(connection: socket.socket, ended: threading.Event) -> None:
         read_request(connection)
         ended.wait(0.3)
         connection.sendall(b"HTTP/1.1 202 Accepted\r\nContent-Length: 0\r\n\r\n")
@@ -309,8 +315,6 @@ def test_names_that_are_not_found(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_a_name_server_that_hangs_holds_nobody(monkeypatch: pytest.MonkeyPatch) -> None:
-    import threading
-
     ended = threading.Event()
     monkeypatch.setattr(socket, "getaddrinfo", lambda *_, **__: ended.wait(10))
     assert "not found in time" in failure("http://slow.test/", seconds=0.3)

@@ -18,6 +18,8 @@ COMMANDS: Mapping[str, str] = {
     "ingest": "tallystream.cli.ingest",
     "query": "tallystream.cli.query",
     "rejected": "tallystream.cli.rejected",
+    "alarms": "tallystream.cli.alarms",
+    "notify": "tallystream.cli.notify",
     "verify": "tallystream.cli.verify",
     "backup": "tallystream.cli.backup",
     "restore": "tallystream.cli.backup",

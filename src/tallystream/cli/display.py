@@ -6,30 +6,11 @@ from datetime import UTC, datetime
 from rich.text import Text
 
 from tallystream.core.group import GroupValue
+from tallystream.core.printable import printable
 from tallystream.core.query import Show
 from tallystream.core.series import Series, Value
 
 _DAY_MS = 86_400_000
-
-
-def printable(text: str) -> str:
-    r"""
-    Return text that cannot steer a terminal: what is not printable becomes an escape such as \x1b or \u202e.
-
-    Event names come from outside. A name must neither send escape sequences nor turn the direction of what follows.
-    """
-    if text.isprintable():
-        return text
-    return "".join(character if character.isprintable() else _escape(character) for character in text)
-
-
-def _escape(character: str) -> str:
-    # Written out, since repr differs from what JSON and other languages can read back.
-    named = {"\t": "\\t", "\n": "\\n", "\r": "\\r"}
-    code = ord(character)
-    return named.get(character) or (
-        f"\\x{code:02x}" if code < 0x100 else f"\\u{code:04x}" if code < 0x10000 else f"\\U{code:08x}"
-    )
 
 
 def value_label(value: GroupValue) -> Text:

@@ -15,12 +15,13 @@ from rich.console import Console
 from rich.text import Text
 
 from tallystream.cli.chart import answer_chart
-from tallystream.cli.display import clock, printable
+from tallystream.cli.display import clock
 from tallystream.cli.options import config_option, data_option, read_definition, refuse_with_url, server_options
 from tallystream.cli.server import Server
 from tallystream.cli.table import answer_table
 from tallystream.core.definition import parse_definition
 from tallystream.core.errors import QueryError
+from tallystream.core.printable import printable
 from tallystream.core.query import Show
 from tallystream.core.series import Answer
 from tallystream.core.window import parse_duration

@@ -10,7 +10,8 @@ from rich.measure import Measurement
 from rich.table import Table
 from rich.text import Text
 
-from tallystream.cli.display import clock, exact, group_label, printable, value_label
+from tallystream.cli.display import clock, exact, group_label, value_label
+from tallystream.core.printable import printable
 from tallystream.core.query import Show
 from tallystream.core.series import Answer, Series, Value
 from tallystream.core.window import parse_duration
