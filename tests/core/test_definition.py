@@ -447,6 +447,7 @@ def test_all_mistakes_are_told_at_once() -> None:
         ('name = "x"\nname = "y"\n', "line 2, column 11", "Cannot overwrite a value"),
         ("x = " + "[" * 100_000, "the file", "maximum recursion depth exceeded"),
         ("x = " + "1" * 5_000, "the file", "Exceeds the limit"),
+        ("x = 1e99999999999999999999", "the file", "the number 1e99999999999999999999, whose exponent is too large"),
     ],
 )
 def test_what_is_no_toml(text: str, key: str, found: str) -> None:

@@ -5,7 +5,7 @@ import json
 import re
 import tomllib
 from collections.abc import Iterator, Sequence
-from decimal import Decimal
+from decimal import Decimal, InvalidOperation
 from math import isfinite
 from typing import Any, Final, NamedTuple
 
@@ -43,7 +43,7 @@ def read_document(text: str) -> tuple[Table, list[Problem]]:
         DefinitionError: the text is not TOML, so there is nothing to read.
     """
     try:
-        data = tomllib.loads(text.removeprefix("\ufeff"), parse_float=Decimal)  # some editors begin with a byte order mark
+        data = tomllib.loads(text.removeprefix("\ufeff"), parse_float=_parse_float)  # some editors begin with a byte order mark
     except (ValueError, RecursionError) as error:
         raise DefinitionError([_syntax_problem(error)]) from None
     return read_tables(data)
@@ -75,6 +75,13 @@ def join_key(parent: str, name: str) -> str:
     """Return the whole key of a name in a table; a name that TOML would quote is quoted."""
     shown = name if re.fullmatch(r"[A-Za-z0-9_-]+", name) else show(name)
     return f"{parent}.{shown}" if parent else shown
+
+
+def _parse_float(text: str) -> Decimal:
+    try:
+        return Decimal(text)  # as it is written: 0.1 is 0.1
+    except InvalidOperation:
+        raise ValueError(f"the number {text[:40]}, whose exponent is too large") from None
 
 
 def _syntax_problem(error: ValueError | RecursionError) -> Problem:
