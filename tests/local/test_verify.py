@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from tallystream.core.alarm import Transition
 from tallystream.core.definition import Definition, parse_definition
 from tallystream.core.errors import StorageError
 from tallystream.engine.count import CountStep
@@ -18,7 +19,7 @@ from tallystream.local.counters import SQLiteCounterStore
 from tallystream.local.data import DataDirectory
 from tallystream.local.stream import SQLiteStream
 from tallystream.local.verify import verify
-from tallystream.ports import Append
+from tallystream.ports import AlarmChange, AlarmKey, Append
 
 HOUR_MS = 3_600_000
 NOW_MS = 1_790_000_000_000
@@ -154,6 +155,18 @@ def test_a_damaged_chunk_is_an_error(site: Site) -> None:
     site.spoil("UPDATE chunk SET payload = x'00' WHERE first_sequence = 1", "stream.db")
     with pytest.raises(StorageError, match=r"stream\.db: lines 1 to 1 of shard \d are damaged"):
         verify(site.data, site.definition)
+
+
+def test_a_state_that_no_transition_led_to_is_found(site: Site) -> None:
+    key = AlarmKey("each", '["red"]')
+    with closing(site.data.open_alarms()) as alarms:
+        transition = Transition("OK", "ALARM", "because", ())
+        assert alarms.commit([AlarmChange(key, 0, transition, "ALARM", ())], NOW_MS)
+    assert site.differences() == []
+    with closing(sqlite3.connect(site.data.alarms_path)) as connection, connection:
+        connection.execute("UPDATE status SET state = 'OK'")
+    (difference,) = verify(site.data, site.definition).differences
+    assert difference == ('alarm each: state of ["red"]', "OK", "ALARM, by its newest transition")
 
 
 def test_a_damaged_page_is_found(site: Site) -> None:

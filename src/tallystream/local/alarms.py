@@ -10,7 +10,7 @@ from uuid import uuid4
 
 import msgspec
 
-from tallystream.core.alarm import Transition
+from tallystream.core.alarm import State, Transition
 from tallystream.local import outbox
 from tallystream.local.sqlite import check_format, connect, ensure_schema, storage_errors, transaction
 from tallystream.ports import (
@@ -106,6 +106,16 @@ class SQLiteAlarmStore:
             acknowledgement = None if at_ms is None else Acknowledgement(at_ms, by, note)
             statuses[AlarmKey(alarm, group)] = AlarmStatus(state, since_ms, version, announced, transition_id, acknowledgement)
         return statuses
+
+    def unexplained(self) -> list[tuple[AlarmKey, State, State | None]]:
+        """Return (key, state, what its newest transition led to) where the two differ, which must not be."""
+        rows = self._fetch(
+            "SELECT status.alarm, status.group_key, state, json_extract(transition, '$[1]') AS new_state FROM status"
+            " LEFT JOIN (SELECT alarm, group_key, transition, max(id) FROM history WHERE transition IS NOT NULL"
+            "  GROUP BY alarm, group_key) AS newest USING (alarm, group_key)"
+            " WHERE new_state IS NOT state"
+        )
+        return [(AlarmKey(alarm, group), state, new_state) for alarm, group, state, new_state in rows]
 
     def commit(self, changes: Sequence[AlarmChange], now_ms: int) -> bool:
         """See ports.AlarmStore."""

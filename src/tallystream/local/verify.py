@@ -61,9 +61,12 @@ def verify(data: DataDirectory, definition: Definition) -> Verification:
     """
     differences = [
         Difference(f"{path.name}: integrity", problem, "ok")
-        for path in (data.stream_path, data.counters_path)
+        for path in (data.stream_path, data.counters_path, data.alarms_path)
+        if path != data.alarms_path or path.exists()  # where no server has run, there are no alarms
         for problem in _integrity_problems(path)
     ]
+    if data.alarms_path.exists():
+        differences += _check_alarms(data)
     stream, store = data.open(definition, read_only=True)
     # The counters first: the stream is at least as new as they are, whatever is going on.
     with closing(stream), closing(store), store.snapshot():
@@ -90,6 +93,13 @@ def _integrity_problems(path: Path) -> list[str]:
         except sqlite3.DatabaseError as error:
             return [str(error)]
     return [problem for problem in found if problem != "ok"]
+
+
+def _check_alarms(data: DataDirectory) -> Iterator[Difference]:
+    with closing(data.open_alarms(read_only=True)) as alarms:
+        for key, state, new_state in alarms.unexplained():
+            of_group = f" of {key.group}" if key.group else ""
+            yield Difference(f"alarm {key.alarm}: state{of_group}", state, f"{new_state}, by its newest transition")
 
 
 def _check_ledger(stream: SQLiteStream, store: SQLiteCounterStore, positions: dict[int, int]) -> Iterator[Difference]:
