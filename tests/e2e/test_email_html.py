@@ -9,7 +9,7 @@ from playwright.sync_api import Browser, Locator, Page
 from tallystream.engine.message import describe
 from tallystream.engine.message_html import html
 from tallystream.ports import Message
-from tests.alarm_messages import DEFINITION, ONE, SEVERAL
+from tests.alarm_messages import DEFINITION, ONE, SEVERAL, item, message, points
 
 Scheme = Literal["light", "dark"]
 
@@ -35,8 +35,8 @@ def mail(request: pytest.FixtureRequest, browser: Browser, scheme: Scheme) -> It
     assert asked == []
 
 
-def show(page: Page, message: Message) -> None:
-    page.set_content(html(describe(message, DEFINITION), DEFINITION))
+def show(page: Page, sent: Message) -> None:
+    page.set_content(html(describe(sent, DEFINITION), DEFINITION))
 
 
 # For each text: its contrast with what is behind it, by WCAG 2.
@@ -65,9 +65,19 @@ CONTRASTS = """() => {
 }"""
 
 
-@pytest.mark.parametrize("message", [ONE, SEVERAL], ids=["one", "several"])
-def test_it_fits_the_window_and_reads_well(mail: Page, message: Message) -> None:
-    show(mail, message)
+LONG = message(
+    item(
+        "donations-odd",
+        group="x" * 1_000,
+        reason="y" * 2_000,
+        datapoints=points(-(10**18), "999999999999.9999", "0.000000000001", None, upper="0.5"),
+    )
+)
+
+
+@pytest.mark.parametrize("sent", [ONE, SEVERAL, LONG], ids=["one", "several", "long"])
+def test_it_fits_the_window_and_reads_well(mail: Page, sent: Message) -> None:
+    show(mail, sent)
     assert mail.evaluate("document.documentElement.scrollWidth <= window.innerWidth")
     contrasts = mail.evaluate(CONTRASTS)
     assert len(contrasts) > 15

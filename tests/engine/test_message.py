@@ -187,6 +187,9 @@ def test_no_name_breaks_a_message(group: str, reason: str) -> None:
         ("1290.33333333", "1,290.3333"),
         ("0.00001234", "0.00001234"),
         ("1E+3", "1,000"),
+        ("999999999999.99", "999,999,999,999.99"),
+        ("-1000000000000000000", "-1.00000e+18"),
+        ("1E-12", "1e-12"),
     ],
 )
 def test_numbers_are_short_and_readable(value: str, shown: str) -> None:

@@ -281,11 +281,12 @@ def test_a_tls_handshake_that_hangs_holds_nobody(tls: Literal["starttls", "tls"]
     ("talk", "expected"),
     [
         (lambda connection, ended: None, "the server closed the connection before it had taken the mail"),
+        (dripping(b"220-x\r\n" * 10_000, every_s=0), "the server closed the connection"),
         (hanging(b"554 go away\r\n"), "the server refused: 554 go away"),
         (hanging(b"HTTP/1.1 400 Bad Request\r\n"), "the server"),
         (after(4, lambda connection, ended: None), "the "),
     ],
-    ids=["closed", "unwelcome", "another protocol", "closed after DATA"],
+    ids=["closed", "talkative", "unwelcome", "another protocol", "closed after DATA"],
 )
 def test_a_server_that_does_not_do_as_it_should(talk: Talk, expected: str) -> None:
     with Peer(talk) as peer:

@@ -241,9 +241,11 @@ def rows(change: Change) -> list[Row]:
 
 
 def number(value: Decimal) -> str:
-    """Return a number of a few digits after the point: 1,234, 0.3333, 0.00001234."""
+    """Return a number that is not too long to read: 1,234, 0.3333, 0.00001234, 1.00000E+18."""
     if value != 0 and abs(value) < Decimal("0.001"):
         return f"{value:.4g}"
+    if abs(value) >= 10**12:
+        return f"{value:.6g}"
     shown = f"{value:,.4f}"
     return shown.rstrip("0").rstrip(".")
 

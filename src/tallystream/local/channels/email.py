@@ -22,6 +22,7 @@ from tallystream.local.channels.secret import excerpt, read_variable
 from tallystream.ports import Message
 
 _REMEMBERED_MAX: Final = 1_000  # messages that some of their recipients have got
+_REPLIES_BYTES_MAX: Final = 256 * 1024  # of one conversation
 _HOST_NAME: Final = re.compile(r"[A-Za-z0-9.-]{1,253}")
 
 
@@ -101,6 +102,24 @@ class EmailSender:
         return [channel.host, username, password, *encoded]
 
 
+class _Replies:
+    """What a server says, line by line, up to a bound: an answer of endless lines must not fill the memory."""
+
+    def __init__(self, connection: socket.socket) -> None:
+        self._file = connection.makefile("rb")
+        self._left = _REPLIES_BYTES_MAX
+
+    def readline(self, size: int) -> bytes:
+        line = self._file.readline(size)
+        self._left -= len(line)
+        if self._left < 0:
+            raise OSError("too many replies")
+        return line
+
+    def close(self) -> None:
+        self._file.close()
+
+
 class _Session(smtplib.SMTP):
     """A conversation over a connection that is there already."""
 
@@ -111,6 +130,7 @@ class _Session(smtplib.SMTP):
             local_hostname=name if _HOST_NAME.fullmatch(name) else "localhost", timeout=connection.gettimeout() or 1
         )
         self.sock = connection
+        self.file = _Replies(connection)
         self._server = host
 
     def greet(self) -> None:
@@ -130,7 +150,7 @@ class _Session(smtplib.SMTP):
         assert self.sock is not None
         self.sock = secure(self.sock, self._server)
         # What was said before counts for nothing now.
-        self.file = None
+        self.file = _Replies(self.sock)
         self.helo_resp = self.ehlo_resp = None
         self.esmtp_features = {}
         self.does_esmtp = False
