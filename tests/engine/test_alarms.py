@@ -10,7 +10,7 @@ import pytest
 
 from tallystream.core.alarm import State
 from tallystream.core.definition import parse_definition
-from tallystream.datapoints import read_rows
+from tallystream.datapoints import read_columns
 from tallystream.engine import alarm_values
 from tallystream.engine.alarms import AlarmStep, counted_until, measure_system
 from tallystream.engine.count import CountStep
@@ -187,9 +187,9 @@ def test_only_what_changed_is_read_again(make_plane: MakePlane, monkeypatch: pyt
 
     def read(store: CounterStore, *asked: Any) -> Any:
         reads.append(asked[3])
-        return read_rows(store, *asked)
+        return read_columns(store, *asked)
 
-    monkeypatch.setattr(alarm_values, "read_rows", read)
+    monkeypatch.setattr(alarm_values, "read_columns", read)
     plane.evaluate(1_000)
     assert reads == []
     plane.count("a", times=5, ago=1)

@@ -3,18 +3,15 @@
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import Final, NamedTuple
 
-from tallystream.core.alarm import CounterSource, Value
+from tallystream.core.alarm import CounterSource
 from tallystream.core.baseline import Expectation, slot_of
 from tallystream.core.definition import Definition
 from tallystream.core.window import Window
-from tallystream.datapoints import read_expectations, read_rows
+from tallystream.datapoints import Column, read_columns, read_expectations
 from tallystream.ports import CounterStore
 
 LEARNT_CELLS_MAX: Final = 200_000
 """Cells from which expectations are learnt in one evaluation. They are learnt anew each hour, for many groups bit by bit."""
-
-Column = Mapping[int, Value]
-"""Series id → value of one window."""
 
 
 class Measured(NamedTuple):
@@ -63,11 +60,12 @@ class Columns:
         read: dict[Measured, list[int]] = {}
         kept: dict[Measured, dict[int, Column]] = {}
         for measured, ranges in wanted.items():
+            counter = self._definition.counter(measured.counter)
             columns = self._columns.get(measured, {})
             starts = sorted({start_ms for each in ranges for start_ms in each})
             missing = [start_ms for start_ms in starts if start_ms not in columns]
             for span in _spans(missing, measured.window_ms):
-                columns |= self._read(measured, span, series_ids[measured])
+                columns |= read_columns(self._store, counter, *measured[1:], span, series_ids[measured])
             kept[measured] = {start_ms: columns[start_ms] for start_ms in starts}
             read[measured] = missing
         self._columns = kept
@@ -76,14 +74,6 @@ class Columns:
     def get(self, measured: Measured, start_ms: int) -> Column:
         """Return the values of a window that is loaded."""
         return self._columns[measured][start_ms]
-
-    def _read(self, measured: Measured, span: Window, series_ids: Sequence[int]) -> dict[int, Column]:
-        columns: dict[int, dict[int, Value]] = {start_ms: {} for start_ms in range(*span, measured.window_ms)}
-        counter = self._definition.counter(measured.counter)
-        for series_id, rows in read_rows(self._store, counter, *measured[1:], span, series_ids).items():
-            for start_ms, value in rows.items():
-                columns[start_ms][series_id] = value
-        return dict(columns)
 
 
 class Expectations:

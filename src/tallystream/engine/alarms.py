@@ -22,8 +22,8 @@ from tallystream.core.counting import Ledger, group_key
 from tallystream.core.definition import Definition
 from tallystream.core.evaluation import Evaluation, Reference
 from tallystream.core.mute import MuteSchedule, is_muted
-from tallystream.datapoints import sample_rows
-from tallystream.engine.alarm_values import Column, Columns, Expectations, Measured
+from tallystream.datapoints import Column, sample_rows
+from tallystream.engine.alarm_values import Columns, Expectations, Measured
 from tallystream.ports import AlarmChange, AlarmKey, AlarmStatus, AlarmStore, CounterStore, Generation, Mute, Stream
 
 REJECTED_OVER_MS: Final = 300_000
