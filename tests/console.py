@@ -13,8 +13,8 @@ directory, with `tally` at hand:
 
 `$ tally up …` starts a server, which runs until the page ends; a page that talks to 127.0.0.1:8080 without one gets a server
 of the definition that `tally init` writes. 127.0.0.1:8080 stands for wherever that server really listens. A command that only
-reads (`tally query`, `tally rejected list`, curl without data) is run again until it prints what the page says, because
-counting comes a moment after accepting.
+reads (`tally query`, `tally rejected list`, `tally alarms list`, curl without data) is run again until it prints what the page
+says, because counting comes a moment after accepting.
 """
 
 import re
@@ -29,7 +29,10 @@ from tests.waiting import wait_until
 
 ADDRESS = "127.0.0.1:8080"
 COMMAND_S_MAX = 60.0
-_READS = re.compile(r"tally (query|rejected list)\b|curl (?!.*\s(-d|--data\S*|--json|-X|--request|-T|-F)\b)", re.DOTALL)
+_READS = re.compile(
+    r"tally (query|rejected list|alarms (list|show|history|test))\b|curl (?!.*\s(-d|--data\S*|--json|-X|--request|-T|-F)\b)",
+    re.DOTALL,
+)
 _EXIT = re.compile(r"\(exit code (\d+)\)")
 
 

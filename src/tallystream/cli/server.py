@@ -42,16 +42,20 @@ class Server:
 
     def post(self, path: str, body: Mapping[str, Any]) -> Any:
         """Return the JSON that a path answers to a JSON body."""
-        return msgspec.json.decode(b"".join(self._answer(path, json.dumps(body).encode())))
+        return msgspec.json.decode(self.send("POST", path, body))
+
+    def send(self, method: str, path: str, body: Mapping[str, Any] | None = None) -> bytes:
+        """Return the bytes that a path answers to a method, with a JSON body unless it is None."""
+        return b"".join(self._answer(path, None if body is None else json.dumps(body).encode(), method))
 
     def pieces(self, path: str, parameters: Mapping[str, Any]) -> Iterator[bytes]:
         """Yield the bytes that a path answers, as they come; parameters that are None are left out."""
         query = urlencode({name: value for name, value in parameters.items() if value is not None})
-        return self._answer(f"{path}?{query}" if query else path, None)
+        return self._answer(f"{path}?{query}" if query else path, None, "GET")
 
-    def _answer(self, path: str, body: bytes | None) -> Iterator[bytes]:
+    def _answer(self, path: str, body: bytes | None, method: str) -> Iterator[bytes]:
         headers = self._headers | ({"Content-Type": "application/json"} if body is not None else {})
-        request = urllib.request.Request(self._url + path, body, headers)  # noqa: S310  # http and https only, see options.server_options
+        request = urllib.request.Request(self._url + path, body, headers, method=method)  # noqa: S310  # http and https only, see options.server_options
         try:
             with urllib.request.urlopen(request, timeout=TIMEOUT_S) as response:  # noqa: S310
                 while piece := response.read(_PIECE_BYTES):

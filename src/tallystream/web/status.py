@@ -147,13 +147,13 @@ def why_not_ready(services: Services, storage_failed_at_ms: int | None) -> str |
     return None
 
 
-# Decimals leave as JSON numbers with every digit they have: neither text nor the nearest double.
-_encode = msgspec.json.Encoder(decimal_format="number").encode
+encode = msgspec.json.Encoder(decimal_format="number").encode
+"""Decimals leave as JSON numbers with every digit they have: neither text nor the nearest double."""
 
 
 def answer(value: msgspec.Struct, status: int = 200) -> Response:
     """Return an answer with a JSON body."""
-    return _json(_encode(value), status)
+    return _json(encode(value), status)
 
 
 def _json(body: bytes, status: int = 200) -> Response:
