@@ -148,7 +148,8 @@ async function request(path: string, init: RequestInit = {}): Promise<Response> 
   );
 }
 
-async function read<T>(path: string, abort?: AbortSignal): Promise<T> {
+/** Ask for JSON. A missing token brings the sign-in form up. */
+export async function read<T>(path: string, abort?: AbortSignal): Promise<T> {
   try {
     const response = await request(path, abort ? { signal: abort } : {});
     return (await response.json()) as T;
@@ -158,10 +159,18 @@ async function read<T>(path: string, abort?: AbortSignal): Promise<T> {
   }
 }
 
-function post(path: string, body: unknown, token?: string): Promise<Response> {
-  const headers: Record<string, string> = { "Content-Type": "application/json" };
-  if (token) headers.Authorization = `Bearer ${token}`;
+function authorization(token: string | undefined): Record<string, string> {
+  return token ? { Authorization: `Bearer ${token}` } : {};
+}
+
+/** Send JSON. Without a token, an answer of 401 is the caller's to deal with: reading may be allowed all the same. */
+export function post(path: string, body: unknown, token?: string): Promise<Response> {
+  const headers = { "Content-Type": "application/json", ...authorization(token) };
   return request(path, { method: "POST", headers, body: JSON.stringify(body) });
+}
+
+export function remove(path: string, token?: string): Promise<Response> {
+  return request(path, { method: "DELETE", headers: authorization(token) });
 }
 
 /** Return the value that a JSON text stands for, undefined if it is none. */
@@ -250,6 +259,6 @@ export const api = {
   },
 
   signOut: async (): Promise<void> => {
-    await request("/v1/session", { method: "DELETE" });
+    await remove("/v1/session");
   },
 };

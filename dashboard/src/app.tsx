@@ -1,13 +1,17 @@
 /** The frame of every page: navigation, the state of the live connection, preferences, and who may read. */
 
 import { useEffect, useRef, useState } from "preact/hooks";
+import { alarmNews, useAlarms } from "./alarms";
 import { api, ApiError, type Definition, signInNeeded } from "./api";
 import { Segmented } from "./components/controls";
 import { Empty, ErrorNote, Skeleton } from "./components/states";
 import { formatCompact, zoneName } from "./format";
+import alarmIcon from "./icon-alarm.svg";
+import calmIcon from "./icon.svg";
 import type { LiveStatus } from "./live";
 import { feed } from "./live-query";
 import { place } from "./location";
+import { Alarms } from "./pages/alarms";
 import { Explore } from "./pages/explore";
 import { Health } from "./pages/health";
 import { Overview } from "./pages/overview";
@@ -15,7 +19,13 @@ import { Rejected } from "./pages/rejected";
 import { SignIn } from "./pages/sign-in";
 import { session, type Theme, theme, zone } from "./preferences";
 
-const PAGES: Record<string, string> = { "/": "Overview", "/explore": "Explore", "/rejected": "Rejected", "/health": "Health" };
+const PAGES: Record<string, string> = {
+  "/": "Overview",
+  "/explore": "Explore",
+  "/alarms": "Alarms",
+  "/rejected": "Rejected",
+  "/health": "Health",
+};
 
 const STATUS_TEXT: Record<LiveStatus, string> = {
   connecting: "Connecting",
@@ -40,16 +50,23 @@ export function App() {
     );
   }, [connection, attempt]);
 
-  const { path } = place.value;
-  const page = PAGES[path];
+  useAlarms(!signInNeeded.value);
+
+  const { path, params } = place.value;
+  const page = [path === "/alarms" ? params.get("name") : null, PAGES[path]];
+  const inAlarm = feed.inAlarm.value ?? 0;
   const main = useRef<HTMLElement>(null);
   const shownPath = useRef(path);
   useEffect(() => {
-    document.title = [page, definition?.name, "Tallystream"].filter(Boolean).join(" · ");
+    const title = [...page, definition?.name, "Tallystream"].filter(Boolean).join(" · ");
+    document.title = inAlarm > 0 ? `(${inAlarm}) ${title}` : title;
     // Someone who listens to the page is told that it is another one, as a loaded page would.
     if (shownPath.current !== path) main.current?.focus();
     shownPath.current = path;
-  }, [path, definition?.name]);
+  }, [path, ...page, definition?.name, inAlarm]);
+  useEffect(() => {
+    document.querySelector<HTMLLinkElement>("link[rel=icon]")!.href = inAlarm > 0 ? alarmIcon : calmIcon;
+  }, [inAlarm > 0]);
 
   const retry = () => setAttempt((count) => count + 1);
   return (
@@ -59,6 +76,9 @@ export function App() {
       </a>
       <Header definition={definition} path={path} />
       <Banner />
+      <p class="sr-only" role="status" aria-label="Alarms">
+        {alarmNews.value}
+      </p>
       <main id="main" tabIndex={-1} ref={main}>
         {signInNeeded.value ? (
           <SignIn onSignedIn={retry} />
@@ -80,6 +100,8 @@ function Page({ path, definition }: { path: string; definition: Definition }) {
       return <Overview definition={definition} />;
     case "/explore":
       return <Explore definition={definition} />;
+    case "/alarms":
+      return <Alarms definition={definition} />;
     case "/rejected":
       return <Rejected />;
     case "/health":
@@ -103,6 +125,7 @@ const THEMES: [Theme, string][] = [
 
 function Header({ definition, path }: { definition: Definition | null; path: string }) {
   const rejected = feed.ledger.value?.rejected ?? 0;
+  const inAlarm = feed.inAlarm.value ?? 0;
   const status = feed.status.value;
   return (
     <header class="site">
@@ -117,6 +140,13 @@ function Header({ definition, path }: { definition: Definition | null; path: str
         {Object.entries(PAGES).map(([target, name]) => (
           <a key={target} href={target} aria-current={target === path ? "page" : undefined}>
             {name}
+            {target === "/alarms" && inAlarm > 0 && (
+              <span class="badge badge-alarm" title={`${inAlarm} in alarm`}>
+                <span aria-hidden="true">▲</span>
+                {formatCompact(inAlarm)}
+                <span class="sr-only"> in alarm</span>
+              </span>
+            )}
             {target === "/rejected" && rejected > 0 && <span class="badge">{formatCompact(rejected)}</span>}
           </a>
         ))}

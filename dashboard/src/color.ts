@@ -19,6 +19,10 @@ export interface ChartColors {
   muted: string;
   grid: string;
   open: string;
+  alarm: string;
+  alarmGround: string;
+  ok: string;
+  band: string;
 }
 
 const LIGHT: ChartColors = {
@@ -29,6 +33,10 @@ const LIGHT: ChartColors = {
   muted: "#646b73",
   grid: "#ebebe8",
   open: "rgba(28, 32, 36, 0.045)",
+  alarm: "#c3281c",
+  alarmGround: "rgba(195, 40, 28, 0.08)",
+  ok: "#0c6b4f",
+  band: "rgba(12, 107, 79, 0.10)",
 };
 
 const DARK: ChartColors = {
@@ -39,6 +47,10 @@ const DARK: ChartColors = {
   muted: "#99a1aa",
   grid: "#272b30",
   open: "rgba(255, 255, 255, 0.05)",
+  alarm: "#ff7a66",
+  alarmGround: "rgba(255, 122, 102, 0.12)",
+  ok: "#4cc79a",
+  band: "rgba(76, 199, 154, 0.13)",
 };
 
 export function chartColors(dark: boolean): ChartColors {

@@ -14,6 +14,7 @@ interface LiveMessage {
   now: number;
   changed: Change[];
   ledger: Ledger;
+  alarms: { version: number; in_alarm: number };
 }
 
 export type LiveStatus = "connecting" | "live" | "retrying" | "paused";
@@ -23,6 +24,7 @@ type Listener = (changed: Change[]) => void;
 const RETRY_MS_MIN = 500;
 const RETRY_MS_MAX = 8_000;
 const CLOCK_STEP_MS = 2_000;
+const GLANCE_MS = 15_000;
 
 /**
  * A connection to /v1/live that mends itself.
@@ -34,6 +36,10 @@ const CLOCK_STEP_MS = 2_000;
 export class LiveFeed {
   readonly status = signal<LiveStatus>("connecting");
   readonly ledger = signal<Ledger | null>(null);
+  /** How many alarms are in ALARM; null until the server has said. */
+  readonly inAlarm = signal<number | null>(null);
+  /** Grows with every change of a state, an acknowledgement or a mute. */
+  readonly alarmsVersion = signal(0);
   /** Counts connections: whoever shows data asks for it anew when this grows. */
   readonly connections = signal(0);
 
@@ -67,8 +73,7 @@ export class LiveFeed {
     let greeted = false;
     source.addEventListener("change", (event) => {
       const message = JSON.parse(event.data as string) as LiveMessage;
-      this.setClock(message.now);
-      this.ledger.value = message.ledger;
+      this.take(message);
       this.failures = 0;
       this.status.value = "live";
       if (!greeted) {
@@ -84,6 +89,26 @@ export class LiveFeed {
   pause(): void {
     this.close();
     this.status.value = "paused";
+  }
+
+  /** While paused: connect for one message, so that the title of a page in the background still says what is in ALARM. */
+  glance(): void {
+    if (this.status.value !== "paused") return;
+    this.close();
+    const source = this.open();
+    this.source = source;
+    source.addEventListener("change", (event) => {
+      this.take(JSON.parse(event.data as string) as LiveMessage);
+      source.close();
+    });
+    source.addEventListener("error", () => source.close());
+  }
+
+  private take({ now, ledger, alarms }: LiveMessage): void {
+    this.setClock(now);
+    this.ledger.value = ledger;
+    this.inAlarm.value = alarms.in_alarm;
+    this.alarmsVersion.value = alarms.version;
   }
 
   /** Messages arrive late by the network's delay, never early: the one that was quickest says best what time it is. */
@@ -108,13 +133,16 @@ export class LiveFeed {
   }
 }
 
-/** Connect while the page can be seen and the reader may read. */
+/** Connect while the page can be seen and the reader may read; in the background, only look now and then. */
 export function keepConnected(feed: LiveFeed, signInNeeded: ReadonlySignal<boolean>): void {
   const hidden = signal(document.hidden);
   document.addEventListener("visibilitychange", () => (hidden.value = document.hidden));
   effect(() => {
     const connected = !hidden.value && !signInNeeded.value;
     untracked(() => (connected ? feed.connect() : feed.pause()));
+    if (connected || signInNeeded.value) return;
+    const timer = setInterval(() => feed.glance(), GLANCE_MS);
+    return () => clearInterval(timer);
   });
   addEventListener("online", () => feed.status.peek() === "retrying" && feed.connect());
 }

@@ -30,6 +30,12 @@ export function navigate(path: string, params = new URLSearchParams()): void {
   place.value = here();
 }
 
+/** Write other parameters into the address of this page, without a step for back: for text that is being typed. */
+export function replaceParams(params: URLSearchParams): void {
+  history.replaceState(null, "", href(location.pathname, params));
+  place.value = here();
+}
+
 /** Follow links within the dashboard without loading a page. */
 export function followLinks(): void {
   document.addEventListener("click", (event) => {

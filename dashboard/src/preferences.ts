@@ -5,7 +5,7 @@ import type { Zone } from "./format";
 
 export type Theme = "auto" | "light" | "dark";
 
-function stored<T extends string>(key: string, choices: readonly T[]): Signal<T> {
+function stored<T extends string>(key: string, read: (found: string | null) => T): Signal<T> {
   const name = `tallystream.${key}`;
   let found: string | null = null;
   try {
@@ -13,7 +13,7 @@ function stored<T extends string>(key: string, choices: readonly T[]): Signal<T>
   } catch {
     // A browser that forbids storage has the defaults on every visit.
   }
-  const preference = signal<T>(choices.find((choice) => choice === found) ?? choices[0]!);
+  const preference = signal<T>(read(found));
   effect(() => {
     const value = preference.value;
     try {
@@ -25,11 +25,18 @@ function stored<T extends string>(key: string, choices: readonly T[]): Signal<T>
   return preference;
 }
 
-export const theme = stored<Theme>("theme", ["auto", "light", "dark"]);
-export const zone = stored<Zone>("zone", ["utc", "local"]);
+function oneOf<T extends string>(...choices: readonly [T, ...T[]]): (found: string | null) => T {
+  return (found) => choices.find((choice) => choice === found) ?? choices[0];
+}
+
+export const theme = stored("theme", oneOf<Theme>("auto", "light", "dark"));
+export const zone = stored("zone", oneOf<Zone>("utc", "local"));
+
+/** Who mutes and acknowledges, as they last said. */
+export const author = stored("author", (found) => found ?? "");
 
 /** Whether this browser signed in; the session itself is a cookie that scripts cannot see. */
-export const session = stored<"none" | "signed-in">("session", ["none", "signed-in"]);
+export const session = stored("session", oneOf<"none" | "signed-in">("none", "signed-in"));
 
 const systemDark = matchMedia("(prefers-color-scheme: dark)");
 

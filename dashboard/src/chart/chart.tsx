@@ -8,7 +8,9 @@ import { axisLabels, formatWindow, type Zone } from "../format";
 import { dark, zone } from "../preferences";
 import type { Span } from "../time";
 import { drawGround, drawSeries } from "./draw";
+import { drawWatches, drawWatchGround } from "./draw-watch";
 import { axisValue, type ChartModel, extent, firstOpen, formatValue, stack } from "./model";
+import { breachText, type Watch } from "./watch";
 
 interface ChartProps {
   model: ChartModel;
@@ -97,8 +99,8 @@ function options(
     ],
     series: [{}, ...model.series.map(() => ({ paths: () => null, points: { show: false } }))],
     hooks: {
-      drawClear: [(u) => drawGround(u, current(), colors)],
-      draw: [(u) => drawSeries(u, current(), colors)],
+      drawClear: [(u) => drawWatchGround(u, current().watches ?? [], colors), (u) => drawGround(u, current(), colors)],
+      draw: [(u) => drawSeries(u, current(), colors), (u) => drawWatches(u, current().watches ?? [], colors)],
     },
   };
 }
@@ -118,7 +120,15 @@ function describe(model: ChartModel, title: string, zone: Zone): string {
     );
   }
   if (open < model.starts.length) parts.push("The last window is still filling.");
-  return parts.join(" ");
+  const lastStart = model.starts[Math.max(0, last)] ?? model.from;
+  return [...parts, ...(model.watches ?? []).map((watch) => describeWatch(watch, lastStart))].join(" ");
+}
+
+function describeWatch(watch: Watch, at: number): string {
+  const { label, spans } = watch;
+  const times = spans.length === 1 ? "once" : `${spans.length} times`;
+  const breaching = breachText(watch, at);
+  return `Alarm ${label}: ${spans.length === 0 ? "never" : times} in ALARM${breaching && `; breaches ${breaching}`}.`;
 }
 
 export function Chart({ model, title, onZoom, onCanvas }: ChartProps) {
@@ -248,11 +258,16 @@ interface TooltipProps {
 }
 
 const TOOLTIP_ROWS_MAX = 12;
+const TOOLTIP_WATCHES_MAX = 3;
 
 function Tooltip({ model, hover, width, zone, announce }: TooltipProps) {
   const { index, left } = hover;
   const open = index >= firstOpen(model);
   const rows = model.series.filter(({ values }) => values[index] !== null).slice(0, TOOLTIP_ROWS_MAX);
+  const bounds = (model.watches ?? [])
+    .map((watch) => ({ label: watch.label, text: breachText(watch, model.starts[index]!) }))
+    .filter(({ text }) => text !== "")
+    .slice(0, TOOLTIP_WATCHES_MAX);
   const toTheLeft = left > width / 2;
   const edge = toTheLeft ? { right: `${width - left + 14}px` } : { left: `${left + 14}px` };
   return (
@@ -271,6 +286,20 @@ function Tooltip({ model, hover, width, zone, announce }: TooltipProps) {
               </th>
               <td>{formatValue(values[index], model.show)}</td>
               {previous && <td class="before">{formatValue(previous[index], model.show)}</td>}
+            </tr>
+          ))}
+          {rows.length === 0 && (
+            <tr>
+              <th scope="row">no data</th>
+            </tr>
+          )}
+          {bounds.map(({ label, text }) => (
+            <tr key={label} class="bound">
+              <th scope="row">
+                <i class="swatch-bound" />
+                <bdi>{label}</bdi>
+              </th>
+              <td>{text}</td>
             </tr>
           ))}
         </tbody>

@@ -8,6 +8,7 @@ import { dark } from "../preferences";
 import { align, groupKey, isAdditive } from "../series";
 import { windowStarts } from "../time";
 import type { ChartKind, ChartModel } from "./model";
+import type { Watch } from "./watch";
 
 interface Drawn {
   model: ChartModel;
@@ -23,6 +24,7 @@ export function useChart(
   kind: ChartKind,
   completeUntil: number,
   withPrevious: boolean,
+  watches: Watch[],
 ): Drawn | null {
   const numbers = useRef<ReadonlyMap<string, number>>(new Map());
   const isDark = dark.value;
@@ -48,6 +50,7 @@ export function useChart(
       starts,
       completeUntil,
       fromZero,
+      watches,
       series: result.series.map((series) => ({
         key: groupKey(series),
         label: groupLabel({ group: series.group, fields, other: series.other }),
@@ -57,5 +60,16 @@ export function useChart(
       })),
     };
     return { model, colorOf };
-  }, [result, isDark, kind, completeUntil, JSON.stringify(fields), query.windowMs, query.measure, query.show, withPrevious]);
+  }, [
+    result,
+    isDark,
+    kind,
+    completeUntil,
+    JSON.stringify(fields),
+    query.windowMs,
+    query.measure,
+    query.show,
+    withPrevious,
+    watches,
+  ]);
 }

@@ -3,6 +3,7 @@
 import type { Show } from "../api";
 import { formatChange, formatCompact, formatNumber, formatPercent } from "../format";
 import type { Span } from "../time";
+import { boundsExtent, type Watch } from "./watch";
 
 export type ChartKind = "line" | "area" | "bars";
 
@@ -26,6 +27,8 @@ export interface ChartModel extends Span {
   /** True when zero belongs on the axis: counts and sums yes, the mean of temperatures no. */
   fromZero: boolean;
   series: ChartSeries[];
+  /** Alarms on what is shown. */
+  watches?: Watch[];
 }
 
 export interface Layer {
@@ -69,6 +72,7 @@ export function extent(model: ChartModel): [number, number] {
   else stack(model.series).forEach((layer) => layer.top.forEach(hold));
   const previous = previousLines(model);
   previous.forEach((line) => line.values.forEach(hold));
+  [low, high] = boundsExtent(model.watches ?? [], [low, high]);
   return low > high ? [0, 1] : [low, high];
 }
 

@@ -11,6 +11,7 @@ import { Segmented } from "../components/controls";
 import { GroupName } from "../components/group-name";
 import { rangeName } from "../components/range-picker";
 import { Empty, ErrorNote, Skeleton } from "../components/states";
+import { WatchList } from "../components/watch-list";
 import { CHART_KINDS, type ExploreState, readState, SHOWS, toQuery, windowOf, writeState } from "../explore-state";
 import { formatNumber, formatWindow, zoneName } from "../format";
 import { feed, useQuery, useWindowEnd } from "../live-query";
@@ -19,6 +20,7 @@ import { dark, zone } from "../preferences";
 import { groupKey } from "../series";
 import { visible } from "../text";
 import { formatDuration } from "../time";
+import { useWatches } from "../watches";
 import { ExploreControls } from "./explore-controls";
 import { GroupTable, WindowTable } from "./explore-tables";
 
@@ -39,7 +41,8 @@ export function Explore({ definition }: { definition: Definition }) {
   const completeUntil = useWindowEnd(windowMs) - windowMs;
   const query = toQuery(state, completeUntil);
   const { result, error, reload } = useQuery(query, state.counter);
-  const chart = useChart(result, query, state.by, state.chart, completeUntil, true);
+  const { watched, drawn } = useWatches(result, query, state.counter, state.chart);
+  const chart = useChart(result, query, state.by, state.chart, completeUntil, true, drawn);
   const controls = <ExploreControls definition={definition} state={state} span={query} onChange={change} />;
   const wide = useMedia("(min-width: 64rem)");
   const canvas = useRef<HTMLCanvasElement | null>(null);
@@ -50,8 +53,10 @@ export function Explore({ definition }: { definition: Definition }) {
     if (!canvas.current || !chart) return;
     const open = query.to > completeUntil ? ", the last window still filling" : "";
     const subtitle = `${visible(definition.name)} · ${formatWindow(query.from, query.to - query.from, zone.value)} ${zoneName(zone.value)}${open}`;
-    const text = { title, subtitle, legend: chart.model.series };
-    downloadImage(composeImage(canvas.current, text, chartColors(dark.value)), `${fileName}.png`);
+    const colors = chartColors(dark.value);
+    const alarms = drawn.map(({ label }) => ({ label: `alarm ${label}`, color: colors.alarm }));
+    const text = { title, subtitle, legend: [...chart.model.series, ...alarms] };
+    downloadImage(composeImage(canvas.current, text, colors), `${fileName}.png`);
   };
 
   return (
@@ -121,6 +126,7 @@ export function Explore({ definition }: { definition: Definition }) {
                     </li>
                   )}
                 </ul>
+                <WatchList watched={watched} />
               </>
             )}
           </section>

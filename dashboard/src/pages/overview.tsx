@@ -11,6 +11,7 @@ import { GroupName } from "../components/group-name";
 import { RangePicker } from "../components/range-picker";
 import { Sparkline } from "../components/sparkline";
 import { Empty, ErrorNote, Skeleton } from "../components/states";
+import { WatchList } from "../components/watch-list";
 import { type ExploreState, readState, storedWindows, writeState } from "../explore-state";
 import { formatCompact, formatNumber, formatPercent } from "../format";
 import { feed, useQuery, useWindowEnd } from "../live-query";
@@ -18,6 +19,7 @@ import { navigate, place } from "../location";
 import { addPoints, align, compare, type Comparison, groupKey, isAdditive } from "../series";
 import { visible } from "../text";
 import { formatDuration, formatRange, parseRange, type Range, type Span, spanOf, windowFor, windowStarts } from "../time";
+import { useWatches } from "../watches";
 import { FirstRun } from "./first-run";
 
 const TOP = 8;
@@ -76,7 +78,8 @@ function CounterCard({ definition, counter, range }: CardProps) {
   // A mean of means is no mean: what cannot be added up is asked for over all groups.
   const whole = useQuery(isAdditive(measure) ? null : { ...query, by: [], top: null, other: false }, counter);
   const kind = isAdditive(measure) ? "bars" : "line";
-  const chart = useChart(result, query, counter.group_by, kind, completeUntil, false);
+  const { watched, drawn } = useWatches(result, query, counter, kind);
+  const chart = useChart(result, query, counter.group_by, kind, completeUntil, false, drawn);
   const totals = isAdditive(measure) ? result : whole.result;
   const headline = totals && compare(totals.series, measure, windowMs, completeUntil);
 
@@ -122,7 +125,10 @@ function CounterCard({ definition, counter, range }: CardProps) {
           <Headline comparison={headline} totals={totals} query={query} completeUntil={completeUntil} />
           <div class="card-chart">
             {result.series.length > 0 ? (
-              <Chart model={chart.model} title={title} onZoom={zoom} />
+              <>
+                <Chart model={chart.model} title={title} onZoom={zoom} />
+                <WatchList watched={watched} />
+              </>
             ) : (
               <Empty title="Nothing in this range">
                 <p>Events are counted by the time they say they happened. Older ones show in a longer range.</p>

@@ -1,9 +1,10 @@
 /** Rejected: what could not be counted, with its bytes and the reason, and how to count it after all. */
 
-import { useEffect, useRef, useState } from "preact/hooks";
+import { useEffect, useState } from "preact/hooks";
 import { api, ApiError, type RejectedEvent, rejectedExportUrl, type RejectedPage, type Retried } from "../api";
 import { useCalm } from "../components/calm";
 import { Empty, ErrorNote, Skeleton } from "../components/states";
+import { useWrite } from "../components/write";
 import { formatBytes, formatDateTime, formatNumber } from "../format";
 import { feed } from "../live-query";
 import { place } from "../location";
@@ -167,28 +168,12 @@ type MendProps = {
 };
 
 function Mend({ reason, outcome, onOutcome, onRetried }: MendProps) {
-  const [busy, setBusy] = useState(false);
-  const [asking, setAsking] = useState(false);
-  const [error, setError] = useState<ApiError | null>(null);
-  const token = useRef<HTMLInputElement>(null);
-  useEffect(() => token.current?.focus(), [asking]);
-
-  const retry = async (event?: Event) => {
-    event?.preventDefault();
-    setBusy(true);
+  const write = useWrite();
+  const retry = async (event: Event) => {
+    event.preventDefault();
     onOutcome(null);
-    setError(null);
-    try {
-      onOutcome(await api.retryRejected(reason, token.current?.value));
-      setAsking(false);
-      onRetried();
-    } catch (problem) {
-      if (!(problem instanceof ApiError)) throw problem;
-      if ((problem.status === 401 || problem.status === 403) && !asking) setAsking(true);
-      else setError(problem);
-    } finally {
-      setBusy(false);
-    }
+    const done = await write.run(async (token) => onOutcome(await api.retryRejected(reason, token)));
+    if (done) onRetried();
   };
 
   return (
@@ -209,18 +194,13 @@ function Mend({ reason, outcome, onOutcome, onRetried }: MendProps) {
         <code>{`tally rejected retry${reason === null ? "" : ` --reason ${visible(reason)}`}`}</code>
       </pre>
       <form onSubmit={(event) => void retry(event)}>
-        {asking && (
-          <label>
-            Write token
-            <input type="password" ref={token} required autoComplete="off" />
-          </label>
-        )}
-        <button type="submit" class="primary" disabled={busy}>
-          {busy ? "Judging again…" : "Retry now"}
+        {write.token}
+        <button type="submit" class="primary" disabled={write.busy}>
+          {write.busy ? "Judging again…" : "Retry now"}
         </button>
       </form>
       <div role="status">{outcome && <RetryOutcome outcome={outcome} />}</div>
-      {error && <ErrorNote error={error} />}
+      {write.problem}
     </section>
   );
 }

@@ -1,0 +1,71 @@
+/** An alarm's chart, kept up to date, and the model of it. */
+
+import { useEffect, useState } from "preact/hooks";
+import { type Alarm, alarmApi, type AlarmChart, type AlarmState } from "./alarm-api";
+import type { ChartModel } from "./chart/model";
+import { alarmSpans, type Watch } from "./chart/watch";
+import { type Answer, useAnswer } from "./components/answer";
+import { useCalm } from "./components/calm";
+import { feed } from "./live-query";
+import { align, isAdditive } from "./series";
+import { MINUTE, parseDuration, type Span, windowStarts } from "./time";
+
+/** Return the length of an alarm's datapoints; of a composite alarm, which has none, what its times are rounded to. */
+export function alarmWindow({ window }: Pick<Alarm, "window">): number {
+  return parseDuration(window ?? "") ?? MINUTE;
+}
+
+/** Count the changes of what an alarm watches, at most one every `pauseMs`. */
+function useChanges({ counter, window }: Pick<Alarm, "counter" | "window">, pauseMs: number): number {
+  const [changes, setChanges] = useState(0);
+  useEffect(() => {
+    if (counter === null) return;
+    return feed.subscribe((changed) => {
+      const touched = changed.some((change) => change.counter === counter && change.window === window);
+      if (touched) setChanges((count) => count + 1);
+    });
+  }, [counter, window]);
+  return useCalm(changes, pauseMs);
+}
+
+/** Show an alarm's chart; asks nothing while there is no key. */
+export function useAlarmChart(alarm: Alarm, key: string | null, span: Span, pauseMs: number): Answer<AlarmChart> {
+  const changes = useChanges(alarm, pauseMs);
+  const version = useCalm(feed.alarmsVersion.value, pauseMs);
+  const what = key === null ? null : JSON.stringify([alarm.name, key, span.to - span.from]);
+  return useAnswer(what, [changes, version, feed.connections.value, span.from], (abort) =>
+    alarmApi.chart(alarm.name, key ?? "", span, abort),
+  );
+}
+
+/** Return what a chart draws of an alarm beside its datapoints. */
+export function toWatch(chart: AlarmChart, label: string, status: AlarmState | undefined, now: number): Omit<Watch, "whole"> {
+  const { lower, upper, expected, transitions } = chart;
+  return { label, lower, upper, expected, transitions, spans: alarmSpans(transitions, status, chart, now) };
+}
+
+/** Return the model of an alarm's chart: its datapoints, with gaps where there are none. */
+export function toModel(
+  alarm: Alarm,
+  chart: AlarmChart,
+  watch: Watch,
+  label: string,
+  color: string,
+  completeUntil: number,
+): ChartModel {
+  const windowMs = alarmWindow(alarm);
+  const starts = windowStarts(chart, windowMs);
+  const additive = alarm.measure !== null && isAdditive(alarm.measure);
+  return {
+    kind: additive ? "bars" : "line",
+    show: "value",
+    from: chart.from,
+    to: chart.to,
+    windowMs,
+    starts,
+    completeUntil,
+    fromZero: additive || alarm.kind === "system",
+    series: [{ key: "", label, color, values: align(chart.points, starts, null) }],
+    watches: [watch],
+  };
+}
