@@ -70,7 +70,7 @@ def minute_of_pages(minute: int) -> Iterator[dict[str, Any]]:
 
 
 def rounds_ms(definition: Definition, directory: Path, store: SQLiteCounterStore, first_minute: int) -> tuple[float, float]:
-    """Return the median processor times of a round that ends a window, and of one within it; all groups are counted before each."""
+    """Return the median processor times of a round that ends a window, and of one within it. Before each, all groups count."""
     stream, alarms = SQLiteStream(directory / "stream.db", definition.stream), SQLiteAlarmStore(directory / "alarms.db")
     step = AlarmStep(definition, store, stream, alarms)
     times_ms: dict[bool, list[float]] = {True: [], False: []}

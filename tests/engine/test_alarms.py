@@ -200,6 +200,25 @@ def test_only_what_changed_is_read_again(make_plane: MakePlane, monkeypatch: pyt
     assert reads[1:] == [(NOW_MS + MINUTE_MS, NOW_MS + 2 * MINUTE_MS)]
 
 
+def test_one_that_looks_far_back_does_not_make_others_read_as_far(
+    make_plane: MakePlane, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    far = 'comparison = "<"\nthreshold = 3\nevaluation_periods = 500'
+    plane = make_plane(on_events("far", far), on_events("each", group='group_by = "each"'))
+    for event in ("a", "b", "c"):
+        plane.count(event, times=5)
+    read: dict[int, int] = {}
+
+    def remember(store: CounterStore, *asked: Any) -> Any:
+        windows = (asked[3].end_ms - asked[3].start_ms) // MINUTE_MS
+        read[windows] = len(asked[4])
+        return read_columns(store, *asked)
+
+    monkeypatch.setattr(alarm_values, "read_columns", remember)
+    plane.evaluate(MINUTE_MS)
+    assert read == {502: 1, 3: 3}
+
+
 def test_other_measures_are_evaluated_too(make_plane: MakePlane) -> None:
     plane = make_plane(
         on_events("total", 'measure = "sum(amount)"\ncomparison = ">"\nthreshold = 2.5'),

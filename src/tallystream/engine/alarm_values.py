@@ -15,16 +15,17 @@ LEARNT_CELLS_MAX: Final = 200_000
 
 
 class Measured(NamedTuple):
-    """What alarms may share: a measure of a counter in windows of one length."""
+    """What alarms have in common whose values are read together."""
 
     counter: str
     window_ms: int
     measure: str
+    periods: int  # so that one alarm that looks far back does not make those on thousands of groups read as far
 
     @classmethod
-    def by(cls, source: CounterSource) -> "Measured":
-        """Return what a source watches."""
-        return cls(source.counter, source.window_ms, source.measure)
+    def by(cls, source: CounterSource, periods: int) -> "Measured":
+        """Return what an alarm of so many evaluation periods shares with others."""
+        return cls(source.counter, source.window_ms, source.measure, periods)
 
 
 class Columns:
@@ -65,7 +66,8 @@ class Columns:
             starts = sorted({start_ms for each in ranges for start_ms in each})
             missing = [start_ms for start_ms in starts if start_ms not in columns]
             for span in _spans(missing, measured.window_ms):
-                columns |= read_columns(self._store, counter, *measured[1:], span, series_ids[measured])
+                asked = (measured.window_ms, measured.measure, span, series_ids[measured])
+                columns |= read_columns(self._store, counter, *asked)
             kept[measured] = {start_ms: columns[start_ms] for start_ms in starts}
             read[measured] = missing
         self._columns = kept
@@ -76,14 +78,22 @@ class Columns:
         return self._columns[measured][start_ms]
 
 
+class _Slot(NamedTuple):
+    counter: str
+    window_ms: int
+    measure: str
+    weeks: int
+    start_ms: int
+
+
 class Expectations:
     """What is expected of series at the hours that alarms look at, learnt when it is first asked for and kept until then."""
 
     def __init__(self, definition: Definition, store: CounterStore) -> None:
         self._definition = definition
         self._store = store
-        self._learnt: dict[tuple[Measured, int, int], dict[int, Expectation | None]] = {}
-        self._used: set[tuple[Measured, int, int]] = set()
+        self._learnt: dict[_Slot, dict[int, Expectation | None]] = {}
+        self._used: set[_Slot] = set()
         self._cells_left = LEARNT_CELLS_MAX
 
     def begin(self) -> None:
@@ -100,25 +110,26 @@ class Expectations:
 
         A series that is left out was not learnt yet: it is, in one of the next evaluations.
         """
-        measured = Measured.by(source)
+        learnt: dict[Window, dict[int, Expectation | None]] = {}
         slots = [slot_of(start_ms, source.window_ms) for start_ms in windows]
         for slot in dict.fromkeys(slots):
-            key = (measured, weeks, slot.start_ms)
+            key = _Slot(source.counter, source.window_ms, source.measure, weeks, slot.start_ms)
             self._used.add(key)
-            learnt = self._learnt.setdefault(key, {})
-            new = [series_id for series_id in series_ids if series_id not in learnt]
-            if new:
-                self._learn(source, weeks, slot, new, learnt)
-        return [self._learnt[measured, weeks, slot.start_ms] for slot in slots]
+            learnt[slot] = self._learnt.setdefault(key, {})
+            new = [series_id for series_id in series_ids if series_id not in learnt[slot]]
+            if new and self._cells_left > 0:
+                learnt[slot].update(self._learn(source, weeks, slot, new))
+        return [learnt[slot] for slot in slots]
 
     def _learn(
-        self, source: CounterSource, weeks: int, slot: Window, series_ids: Sequence[int], learnt: dict[int, Expectation | None]
-    ) -> None:
+        self, source: CounterSource, weeks: int, slot: Window, series_ids: Sequence[int]
+    ) -> dict[int, Expectation | None]:
+        """Learn of as many series as there are cells left for, of one at least."""
         cells = 3 * weeks * -(-(slot.end_ms - slot.start_ms) // source.window_ms)  # of one series
         some = series_ids[: -(-self._cells_left // cells)]
         self._cells_left -= len(some) * cells
         found = read_expectations(self._store, self._definition.counter(source.counter), source, weeks, [slot], some)
-        learnt.update((series_id, found[series_id].get(slot.start_ms)) for series_id in some)
+        return {series_id: found[series_id].get(slot.start_ms) for series_id in some}
 
 
 def _spans(starts: Sequence[int], window_ms: int) -> Iterator[Window]:

@@ -179,13 +179,15 @@ class AlarmStep:
         if isinstance(source, SystemSource):
             rows = sample_rows(self._alarms.samples(source.metric, windows.start, windows.stop), source.window_ms)
             return [{_NO_SERIES: rows[start_ms]} if start_ms in rows else {} for start_ms in windows]
-        return [self._columns.get(Measured.by(source), start_ms) for start_ms in windows]
+        measured = Measured.by(source, watch.alarm.evaluation_periods)
+        return [self._columns.get(measured, start_ms) for start_ms in windows]
 
     def _references(self, watch: "_Watch", windows: range) -> Sequence[Mapping[int, Reference | None]] | None:
         source, condition = watch.alarm.source, watch.alarm.condition
         if isinstance(source, CounterSource):
             if isinstance(condition, RelativeThreshold):
-                return [self._columns.get(Measured.by(source), start_ms - condition.baseline_ms) for start_ms in windows]
+                measured = Measured.by(source, watch.alarm.evaluation_periods)
+                return [self._columns.get(measured, start_ms - condition.baseline_ms) for start_ms in windows]
             if isinstance(condition, Band):
                 return self._expectations.columns(source, condition.weeks, windows, watch.series_ids)
         return None
@@ -240,7 +242,7 @@ class _Watch:
         source, condition = alarm.source, alarm.condition
         self.alarm = alarm
         self.seen = range(0)  # the windows that it was evaluated on last; nothing: it must be evaluated
-        self.measured = Measured.by(source) if isinstance(source, CounterSource) else None
+        self.measured = Measured.by(source, alarm.evaluation_periods) if isinstance(source, CounterSource) else None
         self.is_banded = isinstance(condition, Band)
         self.series_ids: list[int] = []
         self.series: dict[AlarmKey, int] = {}  # ids by the keys of their states
