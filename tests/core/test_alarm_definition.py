@@ -361,6 +361,13 @@ def test_mistakes_in_an_alarm(text: str, key: str, found: str, allowed: str, rem
     assert remedy in problem.remedy
 
 
+@pytest.mark.parametrize("name", ["history", "mutes"])
+def test_no_alarm_is_called_like_what_the_api_has_beside_alarms(name: str) -> None:
+    (problem,) = problems_of(f'[[alarm]]\nname = "{name}"\n{LOW}')
+    assert problem.key == f'alarm "{name}".name'
+    assert problem.remedy == f"choose another name: /v1/alarms/{name} is something else"
+
+
 GIFTS = 'counter = "gifts"\nwindow = "20s"\ncomparison = "<"\n'
 EVENTS = 'counter = "events"\nwindow = "1m"\ngroup_by = "each"\ncomparison = "<"\n'
 

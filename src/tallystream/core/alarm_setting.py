@@ -13,7 +13,16 @@ from tallystream.core.setting import DAY_MS, duration_kind, name_kind, text_kind
 
 NUMBER_MAX: Final = 10**30
 
+RESERVED_NAMES: Final = ("history", "mutes")
+"""No alarm is called like these: GET /v1/alarms/{name} could not tell them apart from what is there."""
+
 _URL = r"^[Hh][Tt][Tt][Pp][Ss]?://[!-~]{1,2000}$"
+
+
+def _parse_alarm_name(text: str) -> str:
+    if text in RESERVED_NAMES:
+        raise ValueError(f"choose another name: /v1/alarms/{text} is something else")
+    return text
 
 
 def _parse_url(text: str) -> str:
@@ -77,7 +86,16 @@ def _parse_zone(text: str) -> str:
         raise ValueError('write "UTC", or the name of the IANA database, such as "Europe/London"; not CET+1 or BST') from None
 
 
-AlarmName = Annotated[str, name_kind("page-views-low")]
+AlarmName = Annotated[
+    str,
+    text_kind(
+        r"^[A-Za-z0-9_-]{1,64}$",
+        '1 to 64 letters, digits, _ and -, but neither "history" nor "mutes"',
+        'write for example "page-views-low"',
+        _parse_alarm_name,
+    ),
+    Meta(extra_json_schema={"not": {"enum": list(RESERVED_NAMES)}}),
+]
 ChannelName = Annotated[str, name_kind("support")]
 CounterName = Annotated[str, name_kind("events")]
 MuteName = Annotated[str, name_kind("nights")]
