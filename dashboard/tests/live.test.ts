@@ -8,9 +8,9 @@ class FakeSource extends EventTarget {
     this.closed = true;
   }
 
-  change(version: number, now = Date.now(), changed: unknown[] = []): void {
+  change(version: number, now = Date.now(), changed: unknown[] = [], alarms = { version: 1, in_alarm: 0 }): void {
     const ledger = { received: version, counted: version, unmatched: 0, late: 0, rejected: 0, duplicate: 0 };
-    this.dispatchEvent(new MessageEvent("change", { data: JSON.stringify({ version, now, changed, ledger }) }));
+    this.dispatchEvent(new MessageEvent("change", { data: JSON.stringify({ version, now, changed, ledger, alarms }) }));
   }
 
   fail(): void {
@@ -80,6 +80,28 @@ describe("LiveFeed", () => {
     vi.advanceTimersByTime(60_000);
     expect(opened).toHaveLength(1);
     expect(feed.status.value).toBe("paused");
+  });
+
+  it("says how many alarms are in ALARM, and when something changed of them", () => {
+    expect(feed.inAlarm.value).toBeNull();
+    last().change(1, Date.now(), [], { version: 7, in_alarm: 2 });
+    expect([feed.inAlarm.value, feed.alarmsVersion.value]).toEqual([2, 7]);
+  });
+
+  it("glances while paused: one message, and the connection is closed", () => {
+    feed.glance();
+    expect(opened).toHaveLength(1); // it is connecting, which is more than a glance
+    last().change(1);
+    feed.pause();
+    feed.glance();
+    expect(opened).toHaveLength(2);
+    last().change(2, Date.now(), [], { version: 8, in_alarm: 3 });
+    expect([feed.inAlarm.value, feed.status.value, feed.connections.value]).toEqual([3, "paused", 1]);
+    expect(last().closed).toBe(true);
+    feed.glance();
+    last().fail();
+    vi.advanceTimersByTime(60_000);
+    expect([opened.length, last().closed, feed.status.value]).toEqual([3, true, "paused"]);
   });
 
   it("goes by the server's clock, as told by the quickest message", () => {

@@ -104,7 +104,7 @@ export function watchedBy(alarms: readonly Alarm[], shown: Shown): Watched[] {
   const groups = series.map((one) => wholeGroup(one, counter, query.by ?? counter.group_by, query.filters));
   const found = alarms.flatMap((alarm) => {
     const windowMs = parseDuration(alarm.window ?? "") ?? Infinity;
-    if (alarm.counter !== counter.name || alarm.measure !== query.measure || query.windowMs % windowMs !== 0) return [];
+    if (alarm.counter !== counter.name || alarm.measure !== query.measure) return [];
     return alarm.states.flatMap((status): Watched[] => {
       const at = groups.findIndex((group) => group !== null && sameGroup(group, status.group ?? alarm.group ?? {}, counter));
       // In a stack, only the lowest layer stands on zero.

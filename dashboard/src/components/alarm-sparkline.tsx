@@ -60,6 +60,7 @@ export function AlarmSparkline({ alarm }: { alarm: Alarm }) {
             height={HEIGHT}
           />
         ))}
+        {alarm.window === null && <path class="ground" d={`M0 ${HEIGHT}H${WIDTH}`} />}
         <path class="bound" d={line(lower) + line(upper)} />
         <path
           class="values"

@@ -73,7 +73,8 @@ export function AlarmHistory({ alarm }: { alarm: string | null }) {
 }
 
 function Item({ item, named }: { item: HistoryItem; named: boolean }) {
-  const { kind, new_state, summary, reason, datapoints, group } = item;
+  const { kind, new_state, summary, reason, datapoints } = item;
+  const group = item.key ? item.group : null; // an alarm that watches one group has said so above
   return (
     <li>
       <time dateTime={new Date(item.at).toISOString()}>{formatDateTime(item.at, zone.value, true)}</time>

@@ -227,12 +227,14 @@ function Drawn({ alarm, chart, status, completeUntil, onZoom }: DrawnProps) {
         {watch.spans.length > 0 && (
           <li class="legend-note">
             <i class="swatch-alarm" />
-            <span>in alarm</span>
+            <span>time in alarm</span>
           </li>
         )}
         {[...kinds].map((state) => (
           <li key={state} class="legend-note">
-            <StateMark state={state} />
+            <span>
+              change to <StateMark state={state} />
+            </span>
           </li>
         ))}
         {chart.to > completeUntil && (

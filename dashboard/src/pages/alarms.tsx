@@ -14,7 +14,7 @@ import { feed, useWindowEnd } from "../live-query";
 import { navigate, place, replaceParams } from "../location";
 import { zone } from "../preferences";
 import { truncate, visible } from "../text";
-import { MINUTE, parseDuration } from "../time";
+import { floorTo, MINUTE, parseDuration, SECOND } from "../time";
 import { AlarmPage } from "./alarm";
 import { MuteDialog } from "./alarm-dialogs";
 import { AlarmHistory } from "./alarm-history";
@@ -186,11 +186,11 @@ export function Subject({ alarm }: { alarm: Alarm }) {
 }
 
 export function Since({ since }: { since: number | null }) {
-  useWindowEnd(MINUTE); // how long it has been is told anew every minute
+  useWindowEnd(10 * SECOND); // how long it has been is told anew
   if (since === null) return <span class="hint">not evaluated yet</span>;
   return (
     <span class="hint since">
-      since <time dateTime={new Date(since).toISOString()}>{formatDateTime(since, zone.value)}</time>,{" "}
+      since <time dateTime={new Date(since).toISOString()}>{formatDateTime(floorTo(since, MINUTE), zone.value)}</time>,{" "}
       {formatElapsed(feed.now() - since)}
     </span>
   );

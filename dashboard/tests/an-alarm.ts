@@ -1,0 +1,41 @@
+import type { Alarm } from "../src/alarm-api";
+
+/** Return an alarm on a counter, as the API answers it: count < 5 in a minute. */
+export function anAlarm(changes: Partial<Alarm> = {}): Alarm {
+  return {
+    name: "low",
+    description: "",
+    kind: "counter",
+    counter: "events",
+    system: null,
+    window: "1m",
+    measure: "count",
+    group: null,
+    each: false,
+    groups: 1,
+    groups_left_out: 0,
+    condition: "count < 5 for a window of 1m",
+    comparison: "<",
+    threshold: 5,
+    clear_threshold: null,
+    threshold_percent: null,
+    clear_threshold_percent: null,
+    baseline: null,
+    band: null,
+    clear_band: null,
+    weeks: null,
+    evaluation_periods: 1,
+    datapoints_to_alarm: 1,
+    treat_missing_data: "missing",
+    wait: "early",
+    delay: null,
+    when: null,
+    notify: { alarm: [], ok: [], insufficient_data: [] },
+    state: "OK",
+    since: 0,
+    muted: null,
+    states: [{ group: null, key: "", state: "OK", since: 0, acknowledged: null }],
+    states_truncated: false,
+    ...changes,
+  };
+}
