@@ -47,6 +47,7 @@ type = "command"
 command = ["true"]
 """
 LOW = 'counter = "all"\nwindow = "1m"\ncomparison = "<"\nthreshold = 5\n'
+EACH = LOW.replace('"all"', '"events"') + 'group_by = "each"\n'
 DISK = 'system = "disk_free_percent"\ncomparison = "<"\nthreshold = 5\n'
 
 
@@ -323,6 +324,14 @@ def test_mutes() -> None:
         (LOW + "datapoints_to_alarm = 2", ".datapoints_to_alarm", "2", "at most evaluation_periods, 1", "smaller number"),
         (LOW + "evaluation_periods = 1441", ".evaluation_periods", "1441 windows of 1m", "at most 1d", "write 1440 or less"),
         (LOW.replace("1m", "1d") + "evaluation_periods = 8", ".evaluation_periods", "8 windows of 1d", "at most 7d", "write 7"),
+        (
+            EACH + "groups_max = 10000\nevaluation_periods = 26",
+            ".groups_max",
+            "10000 groups of 26 windows",
+            "at most 250000 datapoints",
+            "write 9615 or less",
+        ),
+        (EACH + 'evaluation_periods = 1400\ndelay = "1d"', ".groups_max", "100 groups of 2840 windows", "250000", "88 or less"),
         (LOW + 'treat_missing_data = "notbreaching"', ".treat_missing_data", "notb", '"notBreaching"', 'mean "notBreaching"?'),
         (LOW + 'wait = "late"', ".wait", '"late"', '"complete" or "early"', 'did you mean "complete"?'),
         (LOW + 'delay = "2d"', ".delay", '"2d"', "to 1d", 'write "1d" or less'),

@@ -27,7 +27,7 @@ from tallystream.core.window import UNITS_MS
 PORTS: Final = {"starttls": 587, "tls": 465, "none": 25}
 
 _SYSTEM_WINDOW_MS: Final = UNITS_MS["m"]
-_GROUPS_MAX: Final = 100
+GROUPS_MAX_DEFAULT: Final = 100
 _WEEKS: Final = 4
 
 
@@ -123,7 +123,7 @@ def _source(values: dict[str, Any], fields: dict[str, list[str]]) -> Source:
         window_ms=values["window"],
         measure=write_measure(values["measure"]),
         group=None if values["group_by"] else tuple(group[field] for field in fields[values["counter"]]),
-        groups_max=values["groups_max"] or _GROUPS_MAX,
+        groups_max=values["groups_max"] or GROUPS_MAX_DEFAULT,
     )
 
 

@@ -4,7 +4,7 @@ import difflib
 from collections.abc import Iterator
 from typing import Any, Final
 
-from tallystream.core.alarm_definition import write_measure
+from tallystream.core.alarm_definition import GROUPS_MAX_DEFAULT, write_measure
 from tallystream.core.composite import find_cycle
 from tallystream.core.errors import Problem
 from tallystream.core.reading import Table, join_key, show
@@ -13,6 +13,9 @@ from tallystream.core.window import UNITS_MS, format_duration
 
 DAY_MS: Final = UNITS_MS["d"]
 WEEK_MS: Final = 7 * DAY_MS
+
+DATAPOINTS_MAX: Final = 250_000
+"""Of all the groups of an alarm, over its periods and delay: they are held in memory, so that each is read once."""
 
 _SHARED: Final = ("name", "description", "notify")
 _METRIC: Final = (
@@ -145,6 +148,12 @@ def _check_periods(alarm: Table) -> Iterator[Problem]:
         longest = "1d, or 7d with windows of 1h and more" if span_ms == DAY_MS else "7d"
         remedy = f"write {span_ms // window_ms} or less, or use a larger window"
         yield Problem(alarm.at("evaluation_periods"), found, f"together at most {longest}", remedy)
+    groups = (values["groups_max"] or GROUPS_MAX_DEFAULT) if "group_by" in alarm.given else 1
+    windows = periods + (values["delay"] or 0) // window_ms
+    if groups * windows > DATAPOINTS_MAX:
+        found, allowed = f"{groups} groups of {windows} windows", f"together at most {DATAPOINTS_MAX} datapoints"
+        remedy = f"write {max(1, DATAPOINTS_MAX // windows)} or less, or use larger windows"
+        yield Problem(alarm.at("groups_max"), found, allowed, remedy)
     if values["baseline"] is not None and values["baseline"] % window_ms:
         found, allowed = show(format_duration(values["baseline"])), f"a multiple of window, {format_duration(window_ms)}"
         yield Problem(alarm.at("baseline"), found, allowed, 'write for example "7d"')
