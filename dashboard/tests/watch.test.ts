@@ -116,7 +116,7 @@ describe("watchedBy", () => {
   const each = anAlarm({ name: "each", each: true, states: [state(GB, "gb", "OK"), state(DE, "de", "ALARM")] });
 
   function shown(series: Shown["series"], query: Partial<Shown["query"]> = {}, kind: Shown["kind"] = "bars"): Shown {
-    const base = {
+    const base: Shown["query"] = {
       counter: "events",
       windowMs: 60_000,
       measure: "count",
@@ -124,19 +124,20 @@ describe("watchedBy", () => {
       by: null,
       show: "value",
       overMs: null,
-    } as const;
+    };
     return { counter, query: { ...base, ...query }, series, kind };
   }
   const found = (alarms: Parameters<typeof watchedBy>[0], what: Shown) =>
     watchedBy(alarms, what).map(({ alarm, status, measured }) => [alarm.name, status.key, measured]);
 
-  it("finds the group, those in ALARM first; in a stack only the lowest can be measured on the axis", () => {
+  it("finds the group, those in ALARM first; in a stack none can be measured on the axis", () => {
     const series = [{ group: GB }, { group: DE }];
     expect(found([one, each], shown(series))).toEqual([
       ["each", "de", false],
-      ["one", "", true],
-      ["each", "gb", true],
+      ["one", "", false],
+      ["each", "gb", false],
     ]);
+    expect(found([one], shown([{ group: GB }]))).toEqual([["one", "", true]]);
     expect(found([one, each], shown(series, {}, "line")).every(([, , measured]) => measured)).toBe(true);
   });
 

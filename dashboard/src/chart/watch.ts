@@ -107,8 +107,8 @@ export function watchedBy(alarms: readonly Alarm[], shown: Shown): Watched[] {
     if (alarm.counter !== counter.name || alarm.measure !== query.measure) return [];
     return alarm.states.flatMap((status): Watched[] => {
       const at = groups.findIndex((group) => group !== null && sameGroup(group, status.group ?? alarm.group ?? {}, counter));
-      // In a stack, only the lowest layer stands on zero.
-      const measured = query.windowMs === windowMs && (kind === "line" || at === 0);
+      // Of a stack, what is seen is the sum.
+      const measured = query.windowMs === windowMs && (kind === "line" || groups.length === 1);
       return at < 0 ? [] : [{ alarm, status, measured }];
     });
   });

@@ -31,7 +31,13 @@ export function AlarmSparkline({ alarm }: { alarm: Alarm }) {
   const [status] = alarm.states;
   const key = seen && status ? status.key : null;
   const { answer } = useAlarmChart(alarm, key, { from: to - WINDOWS * windowMs, to }, PAUSE_MS);
-  if (!answer) return <div class="alarm-spark" ref={element} />;
+  if (!answer) {
+    return (
+      <div class="alarm-spark" ref={element}>
+        {!status && <span class="hint">no window is complete yet</span>}
+      </div>
+    );
+  }
 
   const { spans, lower, upper } = toWatch(answer, alarm.name, status, feed.now());
   const values = answer.points.map(([, value]) => value ?? 0);

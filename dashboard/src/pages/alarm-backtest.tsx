@@ -18,7 +18,6 @@ import { chartColors } from "../color";
 import { Select } from "../components/controls";
 import { GroupName, groupLabel } from "../components/group-name";
 import { type Column, SortableTable } from "../components/sortable";
-import { Empty } from "../components/states";
 import { StateStrip } from "../components/state-strip";
 import { useWrite } from "../components/write";
 import { formatDateTime, formatElapsed, formatNumber } from "../format";
@@ -73,7 +72,7 @@ export function Backtesting({ alarm, shown }: BacktestingProps) {
 function BacktestForm({ alarm, shown }: BacktestingProps) {
   const windowMs = alarmWindow(alarm);
   const [range, setRange] = useState(windowMs >= HOUR ? "30d" : "7d");
-  const [scope, setScope] = useState<"shown" | "all">("shown");
+  const [scope, setScope] = useState<"shown" | "all">(shown ? "shown" : "all");
   const [form, setForm] = useState<Form>(() => formOf(alarm));
   const [outcome, setOutcome] = useState<Outcome | null>(null);
   const write = useWrite();
@@ -84,7 +83,7 @@ function BacktestForm({ alarm, shown }: BacktestingProps) {
     const to = feed.now();
     const span = { from: to - (parseDuration(range) ?? DAY), to };
     const changes = readChanges(alarm, form);
-    const key = alarm.each && scope === "all" ? null : (shown?.key ?? "");
+    const key = alarm.each && (scope === "all" || !shown) ? null : (shown?.key ?? "");
     const number = (latest.current += 1);
     setOutcome(null);
     await write.run(async (token) => {
@@ -105,13 +104,15 @@ function BacktestForm({ alarm, shown }: BacktestingProps) {
             value={scope}
             onChange={setScope}
             choices={[
-              [
-                "shown",
-                shown?.group
-                  ? truncate(groupLabel({ group: shown.group, fields: Object.keys(shown.group) }), 40)
-                  : "the one shown",
-              ],
-              ["all", `all ${formatNumber(alarm.groups)}`],
+              ...(shown
+                ? [
+                    [
+                      "shown",
+                      truncate(groupLabel({ group: shown.group ?? {}, fields: Object.keys(shown.group ?? {}) }), 40),
+                    ] as const,
+                  ]
+                : []),
+              ["all", "all"] as const,
             ]}
           />
         )}
@@ -188,8 +189,8 @@ function Result({ alarm, outcome }: { alarm: Alarm; outcome: Outcome }) {
       <dl class="headline">
         <Figure name="would have fired" value={`${formatNumber(test.fired)}×`} />
         <Figure name="a day" value={formatNumber(test.per_day)} />
-        <Figure name="in alarm" value={formatElapsed(test.alarm_ms)} />
-        <Figure name="longest" value={formatElapsed(test.longest_ms)} />
+        <Figure name="in alarm" value={durationText(test.alarm_ms)} />
+        <Figure name="longest" value={durationText(test.longest_ms)} />
         <Figure name="flaps" value={formatNumber(test.flaps)} />
         <Figure name="flaps a day" value={formatNumber(Number(((test.flaps * DAY) / (test.to - test.from)).toPrecision(2)))} />
       </dl>
@@ -202,6 +203,10 @@ function Result({ alarm, outcome }: { alarm: Alarm; outcome: Outcome }) {
       <Episodes alarm={alarm} outcome={outcome} />
     </div>
   );
+}
+
+function durationText(ms: number): string {
+  return ms === 0 ? "–" : formatElapsed(ms);
 }
 
 function Figure({ name, value }: { name: string; value: string }) {

@@ -17,14 +17,13 @@ import { feed, useWindowEnd } from "../live-query";
 import { navigate, place } from "../location";
 import { dark, zone } from "../preferences";
 import { truncate, visible } from "../text";
-import { formatRange, parseRange, type Range, SECOND, spanOf } from "../time";
+import { formatRange, HOUR, parseRange, type Range, SECOND, spanOf } from "../time";
 import { Backtesting } from "./alarm-backtest";
 import { Configuration } from "./alarm-configuration";
 import { AcknowledgeDialog, MuteDialog, UnmuteButton } from "./alarm-dialogs";
 import { AlarmHistory } from "./alarm-history";
 import { Since, Subject } from "./alarms";
 
-const DEFAULT_RANGE: Range = { windows: 60 };
 const REFRESH_MS = 1_000;
 
 export function AlarmPage({ alarm }: { alarm: Alarm }) {
@@ -133,14 +132,15 @@ interface AlarmChartCardProps {
 
 function AlarmChartCard({ alarm, chartKey, status }: AlarmChartCardProps) {
   const { params } = place.value;
-  const range = parseRange(params.get("range")) ?? DEFAULT_RANGE;
+  const standard: Range = alarm.window === null ? { lastMs: HOUR } : { windows: 60 };
+  const range = parseRange(params.get("range")) ?? standard;
   const windowMs = alarmWindow(alarm);
   const end = useWindowEnd(windowMs);
   const span = spanOf(range, windowMs, end - windowMs);
   const { answer, error, reload } = useAlarmChart(alarm, chartKey, span, REFRESH_MS);
   const choose = (chosen: Range) => {
     const next = new URLSearchParams(params);
-    if (formatRange(chosen) === formatRange(DEFAULT_RANGE)) next.delete("range");
+    if (formatRange(chosen) === formatRange(standard)) next.delete("range");
     else next.set("range", formatRange(chosen));
     navigate("/alarms", next);
   };
@@ -161,7 +161,9 @@ function AlarmChartCard({ alarm, chartKey, status }: AlarmChartCardProps) {
       </header>
       {error && <ErrorNote error={error} onRetry={reload} />}
       {!answer && !error && chartKey !== null && <Skeleton lines={8} label="Loading the chart" />}
-      {chartKey === null && <p class="nothing">No group has been counted yet.</p>}
+      {chartKey === null && (
+        <p class="nothing">No group has been evaluated yet: that takes a complete window of {alarm.window}.</p>
+      )}
       {answer && (
         <Drawn
           alarm={alarm}
@@ -232,9 +234,7 @@ function Drawn({ alarm, chart, status, completeUntil, onZoom }: DrawnProps) {
         )}
         {[...kinds].map((state) => (
           <li key={state} class="legend-note">
-            <span>
-              change to <StateMark state={state} />
-            </span>
+            change to <StateMark state={state} />
           </li>
         ))}
         {chart.to > completeUntil && (
