@@ -228,7 +228,11 @@ function Episodes({ alarm, outcome }: { alarm: Alarm; outcome: Outcome }) {
       ) : (
         <StateStrip name={alarm.name} span={test} spans={spans} />
       )}
-      {test.episodes.length === 0 ? <Empty title="It would not have fired" /> : <EpisodeTable alarm={alarm} test={test} />}
+      {test.episodes.length === 0 ? (
+        <p class="nothing">It would not have fired.</p>
+      ) : (
+        <EpisodeTable alarm={alarm} test={test} />
+      )}
     </>
   );
 }
