@@ -13,7 +13,7 @@ import random
 import tempfile
 from collections import Counter
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Any, Literal, NamedTuple, cast
 
@@ -185,6 +185,7 @@ class World:
         self.excused = 0  # deliveries that may rightly be made again
         self.refused: set[str] = set()  # channels whose receivers take nothing
         self.committed: list[AlarmChange] = []
+        self.handed_to_replaced = 0  # messages, of which there must be none
         self.outdated = 0  # commits that were refused, since somebody else evaluated meanwhile
         self.overlaps: Callable[[], bool] = lambda: False
         self._overlapping = False
@@ -202,12 +203,15 @@ class World:
         for opened in (self.stream, self.store, self.alarms):
             self._stack.callback(opened.close)
         self.counting = CountStep(self.stream, self.store, DEFINITION)
+        self.deliveries: list[NotifyStep] = []
+        self.replaced: list[NotifyStep] = []  # that do not know that others deliver in their place
         self.take_over()
 
     def take_over(self) -> None:
         """Open a session, and evaluate and deliver in it."""
         faulty = cast("AlarmStore", FaultyAlarms(self.alarms, self.faults, self._on_call))
         session = self.alarms.open_session(self.clock_ms)
+        self.replaced += self.deliveries
         self.evaluation = AlarmStep(DEFINITION, self.store, self.stream, faulty)
         self.deliveries = [
             NotifyStep(faulty, session, channel.name, channel.group_wait_ms, self, lambda: self.clock_ms)
@@ -279,6 +283,9 @@ class World:
             if self.random.random() < 0.1:
                 raise ValueError("a fault of the sender")
             raise DeliveryError("connection refused")
+        for step in self.replaced if self.overlaps() else ():
+            with suppress(StorageError):
+                self.handed_to_replaced += step.step()
         self.sent.append(Sent(message.channel, message.id, message.items))
         if self.overlaps() and self.random.random() < 0.3:
             # Somebody takes this process for dead, and delivers in its place; then it goes on.
@@ -356,6 +363,7 @@ class World:
             for item in sent.items:
                 assert messages.setdefault((sent.channel, item.id), sent.id) == sent.id
         assert set(messages) == expected
+        assert self.handed_to_replaced == 0
         assert len(self.sent) - len(contents) <= self.excused
         assert self.alarms.undelivered(self.clock_ms) == []
         told = Counter(item.key.alarm for item in self.alarms.history(limit=10**6) if item.kind == "Action")
