@@ -399,6 +399,13 @@ def test_the_end_of_a_mute_announces_the_newest_transition(store: AlarmStore) ->
 # Age.
 
 
+def test_what_waits_to_be_told_is_not_old_though_no_message_was_ever_made(store: AlarmStore) -> None:
+    change(store, "ALARM", "mail")
+    assert store.expire(NOW_MS + 1) == 0
+    (message,) = store.lease(store.open_session(NOW_MS), {"mail": ALONE}, NOW_MS + 1, 10)
+    assert new_states([message]) == [["ALARM"]]
+
+
 def test_old_things_go_and_what_a_state_came_from_stays(store: AlarmStore) -> None:
     session = store.open_session(NOW_MS)
     for number, state in enumerate(("OK", "ALARM")):

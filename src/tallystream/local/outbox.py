@@ -121,7 +121,8 @@ def expire(connection: sqlite3.Connection, before_ms: int) -> int:
     gone = connection.execute("DELETE FROM message WHERE created_ms < ?", (before_ms,)).rowcount
     connection.execute(
         "DELETE FROM notification WHERE message_number IS NULL AND created_ms < ?"
-        " OR message_number NOT IN (SELECT number FROM message)",
+        # NULL is, to SQL, not in a table without rows: those that wait would go while no message was ever made.
+        " OR message_number IS NOT NULL AND message_number NOT IN (SELECT number FROM message)",
         (before_ms,),
     )
     return gone
