@@ -156,11 +156,11 @@ def test_a_million_random_histories_are_decided_as_documented() -> None:
     seed = time.time_ns()
     print(f"seed {seed}")
     chance = random.Random(seed)
-    periods_of_lengths = [(periods, to_alarm) for periods, to_alarm in rules(20) if periods > 2]
+    periods_and_to_alarm = rules(10)
     for number in range(1_000_000):
-        periods, to_alarm = chance.choice(periods_of_lengths)
+        periods, to_alarm = chance.choice(periods_and_to_alarm)
         row = chance.choices(POOLS[number % len(POOLS)], k=periods + 2)
-        treatment, state = chance.choice(TREATMENTS), chance.choice(STATES)
+        treatment, state = TREATMENTS[number % 4], STATES[number % 5 % 3]
         expected = oracle("".join(row), periods, to_alarm, treatment, state)
         found = decide([SIGNS[sign] for sign in row], periods, to_alarm, treatment, state)
         assert found == expected, (seed, to_alarm, periods, "".join(row), treatment, state)
@@ -200,7 +200,7 @@ def test_evaluating_at_random_times_is_as_documented() -> None:
     print(f"seed {seed}")
     chance = random.Random(seed)
     seen: set[tuple[State, State]] = set()
-    for _ in range(2_000):
+    for _ in range(800):
         comparison: Comparison = chance.choice(("<", "<=", ">", ">="))
         easier = chance.choice((0, 0, 2)) * (1 if comparison in ("<", "<=") else -1)
         periods = chance.randint(1, 5)

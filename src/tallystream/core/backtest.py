@@ -2,7 +2,7 @@
 An alarm run over datapoints that are stored: when it would have fired, for how long, and how often it would have flapped.
 
 It is evaluated at the end of each window, as it would have been live. An alarm that may fire before a window ends would have
-fired somewhat earlier, at most as long as the window and the delay; its episodes are the same otherwise.
+fired somewhat earlier, at most as long as the window and the delay; with a delay, two of its episodes may have been one.
 """
 
 from collections.abc import Mapping
