@@ -22,7 +22,7 @@ LAYERS = {
     "datapoints": {"core", "ports"},
     "engine": {"core", "ports", "datapoints", "engine"},
     "web": {"core", "ports", "datapoints", "web"},
-    "testing": {"core", "ports", "testing"},
+    "testing": {"core", "ports", "aws", "testing"},
     "local": {"core", "ports", "datapoints", "engine", "web", "local"},
     "aws": {"core", "ports", "datapoints", "engine", "web", "aws"},
     "cli": {"core", "ports", "datapoints", "engine", "web", "local", "aws", "cli"},

@@ -1,0 +1,261 @@
+"""
+Exactly-once counting into rows that each say how far they have counted.
+
+Each shard has rows of its own, with a mark `hwm`: the row holds the shard's records up to and including that sequence number,
+and none above. A batch is added on the condition that the mark lies below the batch's *first* record. When that fails,
+something of the batch is in the row: another delivery of it was counted, with whatever boundaries, or this very update was and
+its answer was lost. The failure is answered with the row; only what lies above its mark is added, if anything does, on the
+condition that the mark is still that one. So every order and repetition of the updates ends in the same row, as long as each
+batch was counted to its end before records behind it are delivered: what an event source mapping does that has one batch of
+a shard under way at a time.
+
+A row with measured fields is written as a whole, merged with what it held. The container remembers what that was, so that
+takes one write, too; a row that somebody else wrote refuses, by its mark, and is merged again.
+"""
+
+from collections.abc import Callable, Iterator, Mapping
+from itertools import groupby
+from typing import Any, NamedTuple
+
+from tallystream.aws.records import Batch
+from tallystream.aws.rows import (
+    OVERFLOW,
+    Layout,
+    catalogue_head,
+    catalogue_item,
+    cell_key,
+    decode_partial,
+    encode_fields,
+    generation_of,
+    ledger_key,
+    rejected_item,
+    stored_group,
+)
+from tallystream.aws.table import Admit, At, Below, Find, Item, Key, PutAll, Steps, Update, item_key
+from tallystream.core.aggregate import Partial, merge
+from tallystream.core.counting import CellKey, Ledger, Tallier, Tally, merge_tallies
+from tallystream.core.definition import Counter, Definition
+from tallystream.core.event import Reader
+
+_SLICE_LINES = 2_000  # read at a time: enough for the fixed cost to be small, few enough for a processor's cache
+_REMEMBERED_MAX = 20_000  # groups and rows that a container remembers, each
+
+
+class Held(NamedTuple):
+    """What a row was last seen to hold."""
+
+    mark: str
+    partial: Partial
+
+
+class Memory:
+    """
+    What a container remembers between batches, to ask the table less often. Losing it costs requests, nothing else.
+
+    All of it stays true: a group once admitted, or refused, stays so, and a row that was written meanwhile refuses.
+    """
+
+    def __init__(self) -> None:
+        self.admitted: dict[tuple[str, str], bool] = {}  # (counter, stored group)
+        self.full: set[str] = set()  # counters whose catalogue is full
+        self.held: dict[Key, Held] = {}
+
+    def trim(self) -> None:
+        """Forget what has grown too large. Not while a delivery is under way, which relies on its groups being known."""
+        if len(self.admitted) > _REMEMBERED_MAX:
+            self.admitted.clear()
+        if len(self.held) > _REMEMBERED_MAX:
+            self.held.clear()
+
+
+class _Contributions(NamedTuple):
+    """What a run of records adds to rows."""
+
+    partials: dict[Key, Partial]
+    ledger: Ledger
+
+
+class Counting:
+    """Counts batches as a definition wants. Holds no state between batches."""
+
+    def __init__(self, definition: Definition, layout: Layout) -> None:
+        self.layout = layout
+        self.counters = {counter.name: counter for counter in definition.counters}
+        self.generations = {counter.name: generation_of(counter, definition.stream, layout) for counter in definition.counters}
+        self._reader = Reader(definition)
+        self._tallier = Tallier(definition, self._reader)
+
+    def tally(self, batch: Batch, first_line: int = 0) -> Tally | None:
+        """Return what a batch's lines from first_line on amount to, rejected ones at their index; None if there are none."""
+        total: Tally | None = None
+        for start, end, arrival_ms in self._slices(batch, first_line):
+            part = self._tallier.tally(self._reader.read(batch.lines[start:end], arrival_ms), first_sequence=start)
+            total = part if total is None else merge_tallies(total, part)
+        return total
+
+    def _slices(self, batch: Batch, first_line: int) -> Iterator[tuple[int, int, int]]:
+        """Yield (first line, line behind the last, arrival): what is read at once, in one arrival time where that decides."""
+        lines = len(batch.lines)
+        if not self._reader.needs_arrival:
+            for start in range(first_line, lines, _SLICE_LINES):
+                yield start, min(start + _SLICE_LINES, lines), batch.arrivals_ms[batch.record_of[start]]
+            return
+        arrivals = batch.arrivals_ms
+        for arrival_ms, run in groupby(range(first_line, lines), lambda line: arrivals[batch.record_of[line]]):
+            indices = list(run)
+            yield indices[0], indices[-1] + 1, arrival_ms
+
+
+class Delivery:
+    """
+    One delivery of a batch, to be counted: first `admission`, then all of `writes`, which may be performed in any order.
+
+    It has succeeded when all of them have ended. Cut off anywhere, it may be delivered again.
+    """
+
+    def __init__(self, counting: Counting, memory: Memory, batch: Batch, now_ms: int) -> None:
+        self._counting = counting
+        self._memory = memory
+        self._batch = batch
+        self._now_ms = now_ms
+        self._whole = counting.tally(batch)
+        self._contributions: dict[int, _Contributions] = {}  # by the line that they begin with
+
+    # Which groups have rows of their own.
+
+    def admission(self) -> Steps:
+        """
+        Enter the batch's new groups into the catalogues, as far as there is room.
+
+        A decision is final: were a group counted apart that went to the overflow before, a retry would count it in both.
+        """
+        if self._whole is None:
+            return
+        for name, cells in self._whole.cells.items():
+            yield from self._admit(name, {key.group for key in cells})
+
+    def _admit(self, counter: str, groups: set[str]) -> Steps:
+        admitted, full = self._memory.admitted, self._memory.full
+        generation = self._counting.generations[counter]
+        items = {
+            item_key(item): item
+            for group in sorted(groups)
+            if (counter, stored_group(group)) not in admitted
+            for item in [catalogue_item(counter, generation, group, self._now_ms)]
+        }
+        while items:
+            no_room = counter in full
+            found: set[Key] = yield Find(list(items))
+            for key in found:
+                admitted[counter, key.sk] = True
+                del items[key]
+            if no_room:  # it was full before we asked, so whatever was not found will never be there
+                admitted.update(((counter, key.sk), False) for key in items)
+                return
+            while items and counter not in full:
+                key, item = next(iter(items.items()))
+                head = catalogue_head(counter, generation)
+                if (yield Admit(head, item, self._counting.layout.groups_max)):
+                    admitted[counter, key.sk] = True
+                    del items[key]
+                else:
+                    full.add(counter)
+
+    # What is written.
+
+    def writes(self) -> list[Steps]:
+        """Return the steps of each row, and of the rejected events; to be called when the admission has ended."""
+        if self._whole is None:
+            return []
+        steps = [self._count_ledger()]
+        # Rows of a measured counter are written as a whole, the others are added to.
+        for key in self._after(0).partials:
+            counter = self._counting.counters[key.pk.partition("#")[0]]
+            steps.append(self._merge_cell(counter, key) if counter.measured_fields else self._count_cell(counter, key))
+        if self._whole.rejected:
+            steps.append(self._keep_rejected(self._whole))
+        return steps
+
+    def _count_cell(self, counter: Counter, key: Key) -> Steps:
+        return self._add(
+            key, lambda after: {"count": partial.count} if (partial := after.partials.get(key)) else {}, self._lifetime(counter)
+        )
+
+    def _count_ledger(self) -> Steps:
+        key = ledger_key(self._batch.shard)
+        return self._add(key, lambda after: after.ledger._asdict() if after.ledger.received else {}, {})
+
+    def _add(self, key: Key, numbers: Callable[[_Contributions], dict[str, int]], assign: Mapping[str, Any]) -> Steps:
+        """Add to a row what it does not hold yet."""
+        condition: Below | At = Below(self._batch.first)
+        add: dict[str, int] = numbers(self._after(0))
+        while add:
+            row: Item | None = yield Update(key, condition, add, {**assign, "hwm": self._batch.last})
+            if row is None:
+                return
+            mark = row.get("hwm")
+            condition = At(mark)
+            add = numbers(self._after_mark(mark))
+
+    def _merge_cell(self, counter: Counter, key: Key) -> Steps:
+        """Write a row merged with what it does not hold yet."""
+        held = self._memory.held.get(key)
+        while True:
+            partial = self._after_mark(held.mark if held else None).partials.get(key)
+            if partial is None:
+                return
+            merged = merge(held.partial, partial) if held else partial
+            assign = {
+                "count": merged.count,
+                "fields": encode_fields(counter, merged),
+                **self._lifetime(counter),
+                "hwm": self._batch.last,
+            }
+            row: Item | None = yield Update(key, At(held.mark if held else None), {}, assign)
+            if row is None:
+                self._memory.held[key] = Held(self._batch.last, merged)
+                return
+            held = Held(row["hwm"], decode_partial(counter, row)) if row else None
+            if held:
+                self._memory.held[key] = held
+            else:
+                self._memory.held.pop(key, None)
+
+    def _keep_rejected(self, tally: Tally) -> Steps:
+        batch = self._batch
+        items = []
+        for line in tally.rejected:
+            record = batch.record_of[line.sequence]
+            index = line.sequence - (batch.line_after(batch.sequences[record - 1]) if record else 0)
+            line = line._replace(arrival_ms=batch.arrivals_ms[record])
+            items.append(rejected_item(batch.shard, batch.sequences[record], index, line))
+        yield PutAll(items)
+
+    def _lifetime(self, counter: Counter) -> dict[str, Any]:
+        """From now on: while a batch can still be delivered again, the mark that would refuse it must be there."""
+        return {"ttl": None if counter.keep_ms is None else (self._now_ms + counter.keep_ms) // 1_000}
+
+    def _after_mark(self, mark: str | None) -> _Contributions:
+        return self._after(0 if mark is None else self._batch.line_after(mark))
+
+    def _after(self, first_line: int) -> _Contributions:
+        """Return what the records from a line on add to which rows."""
+        found = self._contributions.get(first_line)
+        if found is None:
+            tally = self._counting.tally(self._batch, first_line) if first_line else self._whole
+            found = _Contributions({}, Ledger()) if tally is None else self._contribute(tally)
+            self._contributions[first_line] = found
+        return found
+
+    def _contribute(self, tally: Tally) -> _Contributions:
+        partials: dict[Key, Partial] = {}
+        layout, shard, admitted = self._counting.layout, self._batch.shard, self._memory.admitted
+        for name, cells in tally.cells.items():
+            generation = self._counting.generations[name]
+            for cell, partial in cells.items():
+                group = stored_group(cell.group)
+                group = group if admitted[name, group] else OVERFLOW
+                key = cell_key(name, generation, CellKey(cell.window_ms, cell.window_start_ms, group), layout, shard)
+                held = partials.get(key)
+                partials[key] = partial if held is None else merge(held, partial)
+        return _Contributions(partials, tally.ledger)

@@ -1,0 +1,126 @@
+"""From Lambda's payload to lines: both ways of decoding it, records of many lines, aggregates of the KPL."""
+
+import json
+from base64 import b64decode, b64encode
+from hashlib import md5
+from typing import Any
+
+import msgspec
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tallystream.aws.records import KinesisEvent, deaggregate, lines_of_record, make_batch, pad_sequence, read_event
+from tests.kpl import aggregate
+
+# Made by aws_kinesis_agg 1.2.3 of three user records, two keys and a hash key.
+AGGREGATE = b64decode(
+    "84mawgoEa2V5MAoEa2V5MRIKMTIzNDU2Nzg5MBoNCAAQABoHeyJuIjoxfRoTCAEaD3sibiI6Mn0KeyJuIjozfRrNAQgAGsgB"
+    + "eHh4" * 66
+    + "eHj/NVtHBmG1rjw5g7NAALZn"
+)
+
+
+def payload(*records: tuple[str, str, float, bytes]) -> dict[str, Any]:
+    """As Lambda sends it, with fields that nobody reads."""
+    return {
+        "Records": [
+            {
+                "kinesis": {
+                    "kinesisSchemaVersion": "1.0",
+                    "partitionKey": "1",
+                    "sequenceNumber": sequence,
+                    "data": b64encode(data).decode(),
+                    "approximateArrivalTimestamp": arrival_s,
+                },
+                "eventSource": "aws:kinesis",
+                "eventVersion": "1.0",
+                "eventID": f"{shard}:{sequence}",
+                "eventName": "aws:kinesis:record",
+                "invokeIdentityArn": "arn:aws:iam::123456789012:role/count",
+                "awsRegion": "eu-west-1",
+                "eventSourceARN": "arn:aws:kinesis:eu-west-1:123456789012:stream/events",
+            }
+            for shard, sequence, arrival_s, data in records
+        ]
+    }
+
+
+def test_both_runtimes_payloads_are_the_same_batch() -> None:
+    event = payload(
+        ("shardId-000000000042", "49590338271490256608559692538361571095921575989136588898", 1545084650.987, b'{"a":1}'),
+        ("shardId-000000000042", "49590338271490256608559692540925702759324208523137515618", 1545084651, b'{"a":2}\n{"a":3}\n'),
+    )
+    (batch,) = read_event(event)
+    assert read_event(msgspec.json.decode(json.dumps(event), type=KinesisEvent)) == [batch]
+    assert batch.shard == "000000000042"
+    assert batch.first.lstrip("0") == "49590338271490256608559692538361571095921575989136588898"
+    assert batch.last.lstrip("0") == "49590338271490256608559692540925702759324208523137515618"
+    assert len(batch.first) == 129
+    assert batch.arrivals_ms == [1545084650987, 1545084651000]
+    assert batch.lines == [b'{"a":1}', b'{"a":2}', b'{"a":3}']
+    assert list(batch.record_of) == [0, 1, 1]
+
+
+def test_records_of_two_shards_are_two_batches() -> None:
+    batches = read_event(payload(("shardId-1", "7", 1.0, b"a"), ("shardId-1", "8", 1.0, b"b"), ("shardId-2", "5", 1.0, b"c")))
+    assert [(batch.shard, batch.lines) for batch in batches] == [("1", [b"a", b"b"]), ("2", [b"c"])]
+
+
+def test_data_that_is_not_base64_is_an_error() -> None:
+    event = payload(("shardId-1", "7", 1.0, b"abc"))
+    event["Records"][0]["kinesis"]["data"] = "not base64!"
+    with pytest.raises(ValueError, match="base64"):
+        read_event(event)
+
+
+@pytest.mark.parametrize(
+    ("data", "lines"),
+    [
+        (b'{"a":1}', [b'{"a":1}']),
+        (b'{"a":1}\n{"a":2}', [b'{"a":1}', b'{"a":2}']),
+        (b'\n{"a":1}\r\n\r\n \n{"a":2}\n', [b'{"a":1}\r', b'{"a":2}']),
+        (b"", [b""]),  # every record has an outcome: this one is rejected
+        (b" \n\n", [b" \n\n"]),
+        (aggregate([]), [aggregate([])]),
+    ],
+)
+def test_lines_of_a_record(data: bytes, lines: list[bytes]) -> None:
+    assert lines_of_record(data) == lines
+
+
+def test_what_the_kpl_packed_is_taken_apart() -> None:
+    assert deaggregate(AGGREGATE) == [b'{"n":1}', b'{"n":2}\n{"n":3}', b"x" * 200]
+    assert lines_of_record(AGGREGATE) == [b'{"n":1}', b'{"n":2}', b'{"n":3}', b"x" * 200]
+
+
+@given(st.lists(st.binary(max_size=300)))
+def test_any_aggregate_is_taken_apart(user_records: list[bytes]) -> None:
+    assert deaggregate(aggregate(user_records)) == user_records
+
+
+@given(st.integers(0, len(AGGREGATE) - 1), st.integers(1, 255))
+def test_an_aggregate_with_a_wrong_byte_is_data_like_any_other(at: int, change: int) -> None:
+    broken = bytearray(AGGREGATE)
+    broken[at] ^= change
+    assert deaggregate(bytes(broken)) is None
+
+
+@given(st.binary(max_size=80))
+def test_bytes_that_only_look_like_an_aggregate_are_data(body: bytes) -> None:
+    found = deaggregate(b"\xf3\x89\x9a\xc2" + body + md5(body).digest())
+    assert found is None or isinstance(found, list)
+
+
+def test_sequence_numbers_compare_as_numbers() -> None:
+    numbers = [9, 10, 10**55, 10**56 - 1, 10**56, 10**128]
+    assert sorted(map(pad_sequence, map(str, reversed(numbers)))) == [pad_sequence(str(number)) for number in numbers]
+
+
+@given(st.lists(st.integers(1, 3), min_size=1, max_size=8), st.integers(0, 90))
+def test_the_lines_after_a_mark_are_those_of_the_records_above_it(lines_of: list[int], mark: int) -> None:
+    records = [(str(number * 10), number, b"\n".join([b"%d" % number] * lines)) for number, lines in enumerate(lines_of, 1)]
+    batch = make_batch("1", records)
+    assert batch.lines[batch.line_after(pad_sequence(str(mark))) :] == [
+        line for sequence, _, data in records if int(sequence) > mark for line in data.split(b"\n")
+    ]
