@@ -3,7 +3,15 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tallystream.aws.metric import OTHER, dimension_name, dimension_value, dimensions, metric_name, storage_resolution
+from tallystream.aws.metric import (
+    OTHER,
+    dimension_name,
+    dimension_value,
+    dimensions,
+    metric_name,
+    statistic,
+    storage_resolution,
+)
 from tallystream.core.group import GroupValue, canonical_value
 
 values = st.one_of(
@@ -30,6 +38,12 @@ def test_names_are_readable() -> None:
     assert [dimension_value(value) for value in ("Zürich", "12", 12, True, "", "50 %", OTHER)] == [
         *("Z%C3%BCrich", '"12"', "12", "true", '""', "50 %", '"(other)"'),
     ]
+
+
+def test_the_statistic_gives_the_last_of_what_only_grows_or_falls() -> None:
+    growing = ["count", "sum(a)", "max(a)"]
+    assert [statistic(measure) for measure in growing] == ["Maximum"] * 3
+    assert [statistic(measure) for measure in ("min(a)", "mean(a)")] == ["Minimum", "Average"]
 
 
 def test_resolution_is_fine_only_where_windows_are() -> None:

@@ -2,9 +2,10 @@
 What a series is called in CloudWatch. The publish handler writes under these names; alarms and the dashboard read them.
 
 A metric is one measure of a counter in windows of one size, `donations sum(amount) 15m`; its dimensions are the group. Each
-datapoint is the absolute total of a window, stamped with the window's start, so the statistic `Maximum` over a period as long
-as the window is what was counted, however often it was published. Windows of another size are another metric: the maximum of
-five one-minute totals is no five-minute total.
+datapoint is the absolute value of a window, stamped with the window's start. While a window fills, it is published again and
+again, and CloudWatch keeps them all: of a count, which only grows, the maximum over a period as long as the window is what was
+counted, however often it was published. Windows of another size are another metric: the maximum of five one-minute totals is
+no five-minute total.
 """
 
 import hashlib
@@ -15,7 +16,6 @@ from typing import Final
 from tallystream.core.group import GroupValue
 from tallystream.core.window import format_duration
 
-STATISTIC: Final = "Maximum"
 OTHER: Final = "(other)"
 """The value of every dimension of the group that holds what is over a counter's cap of groups."""
 
@@ -30,7 +30,18 @@ _ESCAPED: Final = re.compile(r"[^\x20-\x7e]|%(?=[0-9A-Fa-f]{2})")
 
 def metric_name(counter: str, measure: str, window_ms: int) -> str:
     """Return the name of a metric: `donations sum(amount) 15m`."""
-    return _bounded(f"{counter} {_ascii(measure)} {format_duration(window_ms)}", _NAME_CHARACTERS_MAX)
+    return _bounded(f"{counter} {_name(measure)} {format_duration(window_ms)}", _NAME_CHARACTERS_MAX)
+
+
+def statistic(measure: str) -> str:
+    """
+    Return the statistic that gives a window's final value out of all that were published of it.
+
+    It does for what only grows (count, max, and sum unless amounts are negative) or only falls (min). A mean does either: the
+    average of what was published is near it, and no more.
+    """
+    function = measure.partition("(")[0]
+    return {"min": "Minimum", "mean": "Average"}.get(function, "Maximum")
 
 
 def dimensions(group_by: tuple[str, ...], group: tuple[GroupValue, ...] | None) -> list[dict[str, str]]:
@@ -47,7 +58,7 @@ def dimensions(group_by: tuple[str, ...], group: tuple[GroupValue, ...] | None) 
 
 def dimension_name(field: str) -> str:
     """Return how a field of group_by is called among the dimensions."""
-    text = _ascii(field)
+    text = _name(field)
     # CloudWatch takes neither a leading colon nor a name of blanks.
     text = f"%{ord(text[0]):02X}{text[1:]}" if text[0] in ": " else text
     return _bounded(text, _NAME_CHARACTERS_MAX)
@@ -68,6 +79,10 @@ def dimension_value(value: GroupValue) -> str:
 def storage_resolution(window_ms: int) -> int:
     """Return how finely CloudWatch is to keep a metric, in seconds: 60, or 1 where windows are not whole minutes."""
     return 60 if window_ms % _MINUTE_MS == 0 else 1
+
+
+def _name(text: str) -> str:
+    return _ascii(text).replace("'", "%27")  # the dashboard searches for names in single quotes
 
 
 def _ascii(text: str) -> str:

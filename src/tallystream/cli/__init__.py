@@ -23,6 +23,7 @@ COMMANDS: Mapping[str, str] = {
     "verify": "tallystream.cli.verify",
     "backup": "tallystream.cli.backup",
     "restore": "tallystream.cli.backup",
+    "aws": "tallystream.cli.aws",
 }
 
 

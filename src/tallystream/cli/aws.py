@@ -1,0 +1,144 @@
+"""`tally aws`: the same definition as a stack on AWS."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import click
+
+from tallystream.aws.template import StackSettings
+from tallystream.cli.options import config_option, read_definition
+from tallystream.core.definition import Definition, parse_definition
+from tallystream.core.errors import TallystreamError
+
+Command = Callable[..., Any]
+
+
+class OutputError(TallystreamError):
+    """A file cannot be written where it was asked for."""
+
+
+@click.group()
+def aws() -> None:
+    """Count on AWS: see what a definition becomes and costs there, and deploy it."""
+
+
+def _settings_options(command: Command) -> Command:
+    """Add --arch, --batch-window and --memory."""
+    arch = click.option(
+        "--arch",
+        "architecture",
+        type=click.Choice(["arm64", "x86_64"]),
+        default="arm64",
+        show_default=True,
+        help="The functions' processor; arm64 is cheaper.",
+    )
+    window = click.option(
+        "--batch-window",
+        "batch_window_s",
+        metavar="SECONDS",
+        type=click.IntRange(1, 300),
+        default=5,
+        show_default=True,
+        help="How long a batch waits for more events: longer is cheaper, and numbers are later.",
+    )
+    memory = click.option(
+        "--memory",
+        "memory_mb",
+        metavar="MB",
+        type=click.IntRange(128, 10_240),
+        default=256,
+        show_default=True,
+        help="The functions' memory, and with it their share of a processor.",
+    )
+    changed: Command = arch(window(memory(command)))
+    return changed
+
+
+@aws.command()
+@config_option
+@_settings_options
+@click.option("--output", type=click.Path(dir_okay=False, path_type=Path), help="Write to this file, not to standard output.")
+def template(config: Path, output: Path | None, **settings: Any) -> None:
+    """
+    Print the CloudFormation template of a definition.
+
+    What AWS cannot do as the local plane does is said on standard error, a line each.
+    """
+    from tallystream.aws.template import make_stack, render
+
+    stack = make_stack(_definition(config), StackSettings(**settings))
+    _warn(stack.warnings)
+    _write(render(stack.template), output)
+
+
+@aws.command()
+@config_option
+@_settings_options
+@click.option("--events-per-second", metavar="N", type=click.FloatRange(0, min_open=True), required=True, help="The mean load.")
+@click.option(
+    "--event-bytes", metavar="N", type=click.IntRange(2, 1_000_000), default=500, show_default=True, help="An event's size."
+)
+@click.option(
+    "--events-per-record",
+    metavar="N",
+    type=click.IntRange(1, 500_000),
+    default=1,
+    show_default=True,
+    help="How many events producers pack into a record, one a line.",
+)
+@click.option(
+    "--groups", metavar="N", type=click.IntRange(1), default=10, show_default=True, help="Groups of each counter with group_by."
+)
+@click.option("--region", default="us-east-1", show_default=True, help="Whose prices.")
+def cost(
+    config: Path,
+    events_per_second: float,
+    event_bytes: int,
+    events_per_record: int,
+    groups: int,
+    region: str,
+    **settings: Any,
+) -> None:
+    """
+    Estimate what a definition costs a month on AWS, by service, before anything is deployed.
+
+    The assumptions are printed along with it.
+    """
+    from tallystream.aws.cost import Load, estimate
+
+    load = Load(events_per_second, event_bytes, events_per_record, groups)
+    found = estimate(_definition(config), load, StackSettings(**settings), region)
+    _warn(found.warnings)
+    rows = [(each.service, each.what, _quantity(each.quantity), f"{each.dollars:,.2f}") for each in found.charges]
+    rows = [("service", "what", "a month", "USD"), *rows, ("total", "", "", f"{found.dollars:,.2f}")]
+    widths = [max(len(row[column]) for row in rows) for column in range(4)]
+    for service, what, quantity, dollars in rows:
+        click.echo(f"{service:{widths[0]}}  {what:{widths[1]}}  {quantity:>{widths[2]}}  {dollars:>{widths[3]}}")
+    click.echo("\nassuming:")
+    for assumption in found.assumptions:
+        click.echo(f"- {assumption}")
+
+
+def _definition(config: Path) -> Definition:
+    return parse_definition(read_definition(config))
+
+
+def _warn(warnings: tuple[str, ...]) -> None:
+    for warning in warnings:
+        click.echo(f"tally: warning: {warning}", err=True)
+
+
+def _write(text: str, output: Path | None) -> None:
+    if output is None:
+        click.echo(text, nl=False)
+        return
+    try:
+        output.write_text(text, encoding="utf-8")
+    except OSError as error:
+        raise OutputError(f"{output} cannot be written: {error.strerror}; mend that, or give another path") from error
+    click.echo(f"wrote {output}", err=True)
+
+
+def _quantity(number: float) -> str:
+    return f"{number:,.0f}" if number >= 100 else f"{number:,.2f}".rstrip("0").rstrip(".")
