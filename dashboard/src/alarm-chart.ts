@@ -39,9 +39,19 @@ export function useAlarmChart(alarm: Alarm, key: string | null, span: Span, paus
 }
 
 /** Return what a chart draws of an alarm beside its datapoints. */
-export function toWatch(chart: AlarmChart, label: string, status: AlarmState | undefined, now: number): Omit<Watch, "whole"> {
+export function toWatch(
+  alarm: Alarm,
+  chart: AlarmChart,
+  status: AlarmState | undefined,
+  now: number,
+): Omit<Watch, "label" | "whole"> {
   const { lower, upper, expected, transitions } = chart;
-  return { label, lower, upper, expected, transitions, spans: alarmSpans(transitions, status, chart, now) };
+  const spans = alarmSpans(transitions, status, chart, now);
+  return { lower, upper, expected, transitions, spans, inclusive: isInclusive(alarm.comparison) };
+}
+
+export function isInclusive(comparison: string | null): boolean {
+  return comparison?.endsWith("=") ?? false;
 }
 
 /** Return the model of an alarm's chart: its datapoints, with gaps where there are none. */

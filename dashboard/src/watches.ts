@@ -62,9 +62,9 @@ function chartsOf(fitting: readonly Watched[], { from, to }: QueryRequest, abort
 }
 
 function toDrawn(watched: Watched, chart: AlarmChart): Watch {
-  const all = toWatch(chart, watchLabel(watched), watched.status, feed.now());
+  const all = toWatch(watched.alarm, chart, watched.status, feed.now());
   // Several alarms share the chart: what is not about ALARM is on their own pages.
   const transitions = all.transitions.filter(({ old_state, new_state }) => old_state === "ALARM" || new_state === "ALARM");
-  const watch = { ...all, transitions, whole: false };
+  const watch = { ...all, transitions, label: watchLabel(watched), whole: false };
   return watched.measured ? watch : { ...watch, lower: [], upper: [], expected: [] };
 }

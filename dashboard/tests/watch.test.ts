@@ -18,10 +18,13 @@ describe("stepAt", () => {
 });
 
 describe("breachText", () => {
-  it("says which side breaches", () => {
-    expect(breachText({ lower: steps, upper: [] }, 15)).toBe("below 5");
-    expect(breachText({ lower: steps, upper: steps }, 30)).toBe("below 7.123 or above 7.123");
-    expect(breachText({ lower: steps, upper: steps }, 20)).toBe("");
+  it("says which side breaches, and whether the bound itself does", () => {
+    const below = { lower: steps, upper: [], inclusive: false };
+    expect(breachText(below, 15)).toBe("below 5");
+    expect(breachText({ ...below, inclusive: true }, 15)).toBe("5 or less");
+    expect(breachText({ lower: [], upper: steps, inclusive: true }, 15)).toBe("5 or more");
+    expect(breachText({ ...below, upper: steps }, 30)).toBe("below 7.123 or above 7.123");
+    expect(breachText({ ...below, upper: steps }, 20)).toBe("");
   });
 });
 
@@ -64,6 +67,7 @@ describe("boundsExtent", () => {
       [9, 50],
     ],
     expected: [],
+    inclusive: false,
     spans: [],
     transitions: [],
     whole: false,

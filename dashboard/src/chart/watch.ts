@@ -13,6 +13,8 @@ export interface Watch {
   lower: Step[];
   upper: Step[];
   expected: Step[];
+  /** Whether a datapoint on a bound breaches, too. */
+  inclusive: boolean;
   /** When it was in ALARM. */
   spans: Span[];
   transitions: Transition[];
@@ -26,19 +28,17 @@ export function stepAt(steps: readonly Step[], ms: number): number | null {
   return step === undefined || step === steps.at(-1) ? null : step[1];
 }
 
-/** Say which datapoints breach at an instant: "below 5", "below 5 or above 9"; "" where none can. */
-export function breachText({ lower, upper }: Pick<Watch, "lower" | "upper">, ms: number): string {
+/** Say which datapoints breach at an instant: "below 5", "5 or more", "below 5 or above 9"; "" where none can. */
+export function breachText({ lower, upper, inclusive }: Pick<Watch, "lower" | "upper" | "inclusive">, ms: number): string {
   const [low, high] = [stepAt(lower, ms), stepAt(upper, ms)];
-  return [
-    low === null ? [] : `below ${formatNumber(rounded(low))}`,
-    high === null ? [] : `above ${formatNumber(rounded(high))}`,
-  ]
-    .flat()
-    .join(" or ");
+  const sides = [];
+  if (low !== null) sides.push(inclusive ? `${boundText(low)} or less` : `below ${boundText(low)}`);
+  if (high !== null) sides.push(inclusive ? `${boundText(high)} or more` : `above ${boundText(high)}`);
+  return sides.join(" or ");
 }
 
-function rounded(value: number): number {
-  return Number.isInteger(value) ? value : Number(value.toPrecision(4));
+function boundText(value: number): string {
+  return formatNumber(Number.isInteger(value) ? value : Number(value.toPrecision(4)));
 }
 
 /**

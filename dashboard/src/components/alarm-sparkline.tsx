@@ -39,7 +39,7 @@ export function AlarmSparkline({ alarm }: { alarm: Alarm }) {
     );
   }
 
-  const { spans, lower, upper } = toWatch(answer, alarm.name, status, feed.now());
+  const { spans, lower, upper } = toWatch(alarm, answer, status, feed.now());
   const values = answer.points.map(([, value]) => value ?? 0);
   const bounds = [...lower, ...upper].map(([, value]) => value ?? 0);
   const low = Math.min(0, ...values, ...bounds);

@@ -7,14 +7,15 @@ interface DialogProps {
   children: ComponentChildren;
 }
 
-/** A modal dialog: the browser keeps the focus in it, closes it on Escape, and gives the focus back. */
+/** A modal dialog: the browser keeps the focus in it and closes it on Escape; then the focus is where it was. */
 export function Dialog({ title, onClose, children }: DialogProps) {
   const dialog = useRef<HTMLDialogElement>(null);
   const id = useId();
   useEffect(() => {
-    const element = dialog.current!;
-    element.showModal();
-    return () => element.close();
+    const opener = document.activeElement as HTMLElement | null;
+    dialog.current!.showModal();
+    // The browser does so only where the dialog is closed before it is taken away.
+    return () => opener?.focus();
   }, []);
   return (
     <dialog

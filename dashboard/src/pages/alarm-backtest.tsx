@@ -10,7 +10,7 @@ import {
   type Changes,
   type Episode,
 } from "../alarm-api";
-import { alarmWindow, toModel } from "../alarm-chart";
+import { alarmWindow, isInclusive, toModel } from "../alarm-chart";
 import { type Field, fieldsOf, type Form, formOf, fixedBounds, readChanges } from "../alarm-form";
 import { ApiError } from "../api";
 import { Chart } from "../chart/chart";
@@ -248,7 +248,8 @@ function EpisodeChart({ alarm, outcome, chart, spans }: EpisodeChartProps) {
   const color = chartColors(dark.value).groups[0]!;
   const model = useMemo(() => {
     const bounds = fixedBounds(alarm, outcome.changes, chart);
-    const watch = { label: "tested", ...bounds, spans, transitions: [], whole: true };
+    const inclusive = isInclusive(String(outcome.changes.comparison ?? alarm.comparison));
+    const watch = { label: "tested", ...bounds, inclusive, spans, transitions: [], whole: true };
     return toModel(
       alarm,
       chart,

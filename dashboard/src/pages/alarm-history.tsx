@@ -108,7 +108,9 @@ function Datapoints({ datapoints }: { datapoints: readonly Datapoint[] }) {
               <th scope="col" class="number">
                 value
               </th>
-              <th scope="col">allowed</th>
+              <th scope="col" class="number">
+                bounds
+              </th>
               <th scope="col">breaches</th>
             </tr>
           </thead>
@@ -117,7 +119,7 @@ function Datapoints({ datapoints }: { datapoints: readonly Datapoint[] }) {
               <tr key={at}>
                 <th scope="row">{formatDateTime(at, zone.value)}</th>
                 <td class="number">{filled ? <span class="filling">missing</span> : formatNumber(value)}</td>
-                <td>{allowedText(lower, upper)}</td>
+                <td class="number">{boundsText(lower, upper)}</td>
                 <td>
                   {breaching ? "✗ yes" : "no"}
                   {filled && <span class="filling"> filled in</span>}
@@ -131,8 +133,7 @@ function Datapoints({ datapoints }: { datapoints: readonly Datapoint[] }) {
   );
 }
 
-function allowedText(lower: number | null, upper: number | null): string {
-  if (lower !== null && upper !== null) return `${formatNumber(lower)} to ${formatNumber(upper)}`;
-  if (lower !== null) return `from ${formatNumber(lower)}`;
-  return upper === null ? "–" : `up to ${formatNumber(upper)}`;
+function boundsText(lower: number | null, upper: number | null): string {
+  if (lower !== null && upper !== null) return `${formatNumber(lower)} – ${formatNumber(upper)}`;
+  return formatNumber(lower ?? upper);
 }

@@ -189,7 +189,7 @@ function Drawn({ alarm, chart, status, completeUntil, onZoom }: DrawnProps) {
   const tick = useWindowEnd(5 * SECOND); // the time in ALARM grows
   const isDark = dark.value;
   const watch = useMemo(
-    () => ({ ...toWatch(chart, alarm.name, status, feed.now()), whole: true }),
+    () => ({ ...toWatch(alarm, chart, status, feed.now()), label: alarm.name, whole: true }),
     [chart, status?.state, status?.since, tick],
   );
   const label = nameOf(status) || (alarm.measure ?? alarm.system ?? "");
