@@ -385,7 +385,7 @@ def test_what_would_have_happened(alarmed: TallyServer, page: Page) -> None:
 # Alarms on other charts.
 
 
-def watched(page: Page) -> Locator:
+def watched(page: Page | Locator) -> Locator:
     return page.get_by_role("list", name="Alarms on this chart").get_by_role("link")
 
 
@@ -475,7 +475,9 @@ def test_it_asks_to_sign_in(tally_server: StartServer, page: Page) -> None:
 def test_nobody_is_shut_out(tally_server: StartServer, browser: Browser, scheme: str) -> None:
     server = tally_server(ALARMS + EACH)
     long = ["an-unbroken-name-" * 12, "日本語のとても長い名前" * 9]
-    server.send([event for name in ("click", "page view", *long) for event in events(name, 6)])
+    now = server.get("/v1/health")["now"]
+    for name in ("click", "page view", *long):
+        server.send(events(name, 6) + [{"event": name, "utc_timestamp": at(now - 60_000)}])
     server.client.post("/v1/alarms/mutes", json={"alarms": [], "for": "2h", "by": "Ann", "note": "z" * 300})
     wait_until(lambda: states(server)["each"] == "ALARM", "the alarm")
     context = browser.new_context(color_scheme="dark" if scheme == "dark" else "light", reduced_motion="reduce")
@@ -559,13 +561,13 @@ def test_from_page_views_to_an_alarm_a_mail_and_back(tally_server: StartServer, 
     assert "ALARM" in subjects(mail)[0] and "page-views" in subjects(mail)[0]
     history = dashboard.get_by_role("region", name="History").get_by_role("listitem")
     expect(history.filter(has_text="In alarm")).to_contain_text("the last datapoint was >= 5 (5 at")
-    expect(history.filter(has_text="Told support").first).to_be_visible()
+    expect(history.filter(has_text="Told support").first).to_be_visible(timeout=10_000)
 
     # No more traffic.
     expect(standing).to_contain_text("OK", timeout=30_000)
     expect(dashboard).to_have_title("page-views · Alarms · web-analytics · Tallystream")
     wait_until(lambda: len(mail.box.mails) == 2, "the second mail")
     assert "OK" in subjects(mail)[1]
-    expect(history.filter(has_text="Told support")).to_have_count(2)
+    expect(history.filter(has_text="Told support")).to_have_count(2, timeout=10_000)
     chart = dashboard.get_by_role("region", name="Chart").locator(".chart")
     expect(chart).to_have_accessible_name(re.compile(r"page view: highest 5, .*once in ALARM; breaches 5 or more"))

@@ -9,7 +9,7 @@ from tests.e2e.conftest import events, is_live
 from tests.server import ROOT, TallyServer
 from tests.waiting import wait_until
 
-PAGES = ["/", "/explore?compare=previous&top=50", "/explore?table=windows&chart=line", "/rejected", "/health"]
+PAGES = ["/", "/explore?compare=previous&top=50", "/explore?table=windows&chart=line", "/alarms", "/rejected", "/health"]
 AXE = ROOT / "dashboard/node_modules/axe-core/axe.min.js"
 
 

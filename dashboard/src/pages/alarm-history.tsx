@@ -8,10 +8,11 @@ import { useCalm } from "../components/calm";
 import { GroupName } from "../components/group-name";
 import { Empty, ErrorNote, Skeleton } from "../components/states";
 import { formatDateTime, formatNumber } from "../format";
-import { feed } from "../live-query";
+import { feed, useWindowEnd } from "../live-query";
 import { place } from "../location";
 import { zone } from "../preferences";
 import { truncate, visible } from "../text";
+import { SECOND } from "../time";
 
 const ITEMS = 20;
 const REFRESH_MS = 1_000;
@@ -30,7 +31,8 @@ export function AlarmHistory({ alarm }: { alarm: string | null }) {
   const { params } = place.value;
   const before = params.has("before") ? Number(params.get("before")) : null;
   const version = useCalm(feed.alarmsVersion.value, REFRESH_MS);
-  const { answer, error, reload } = useAnswer(JSON.stringify([alarm, before]), [version, feed.connections.value], () =>
+  const tick = useWindowEnd(5 * SECOND); // that somebody was told changes no alarm, so nobody tells
+  const { answer, error, reload } = useAnswer(JSON.stringify([alarm, before]), [version, tick, feed.connections.value], () =>
     alarmApi.history(alarm, before, ITEMS),
   );
   const href = (id: number | null) => {
