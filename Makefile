@@ -14,12 +14,12 @@ dashboard_sources := $(shell find dashboard -not -path '*/node_modules*' -not -n
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
-setup: $(VENV)/.installed system-packages ## install everything for developing into .venv
+setup: $(VENV)/.installed .venv-ministack/.installed system-packages ## install everything for developing into .venv
 
 demo: $(VENV)/.installed ## start Tallystream with realistic traffic on http://127.0.0.1:8080, or on PORT=…
 	@$(BIN)/tally demo $(if $(PORT),--port $(PORT))
 
-test: $(VENV)/.installed system-packages lint types dashboard-check ## check and test everything, as CI does
+test: $(VENV)/.installed .venv-ministack/.installed system-packages lint types dashboard-check ## check and test everything, as CI does
 	$(BIN)/pytest --cov --cov-report=term
 
 bench: $(VENV)/.installed ## measure the speed and write docs/benchmarks.md
@@ -27,6 +27,7 @@ bench: $(VENV)/.installed ## measure the speed and write docs/benchmarks.md
 
 soak: $(VENV)/.installed ## kill the server N times under load, and simulate N schedules of alarms: make soak N=1000
 	TALLY_SOAK_KILLS=$(N) TALLY_SOAK_SCHEDULES=$(N) $(BIN)/pytest tests/simulation -k "kill or alarms"
+	TALLY_SOAK_DELIVERIES=100000 $(BIN)/pytest tests/simulation/test_aws_counting.py
 
 lint: $(VENV)/.installed
 	$(BIN)/ruff check
@@ -47,7 +48,7 @@ lock: ## choose the newest versions of all dependencies and write constraints.tx
 	$(PYTHON) scripts/lock.py
 
 clean: ## remove everything that the targets above made
-	rm -rf $(VENV) build dist demo-data dashboard/node_modules src/tallystream/web/static
+	rm -rf $(VENV) .venv-ministack build dist demo-data dashboard/node_modules src/tallystream/web/static
 	rm -rf .coverage .hypothesis .mypy_cache .pytest_cache .ruff_cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
@@ -61,6 +62,12 @@ $(VENV)/.packages: constraints.txt pyproject.toml
 $(VENV)/.installed: $(VENV)/.packages hatch_build.py $(dashboard_sources)
 	$(BIN)/python hatch_build.py requirements | $(BIN)/pip install --quiet --constraint constraints.txt --requirement /dev/stdin
 	$(BIN)/pip install --quiet --constraint constraints.txt --no-build-isolation --editable .
+	touch $@
+
+# The emulator of AWS wants another botocore than we do.
+.venv-ministack/.installed: tests/aws/ministack.txt
+	PYTHON=$(PYTHON) scripts/make-venv .venv-ministack
+	.venv-ministack/bin/pip install --quiet --requirement $<
 	touch $@
 
 # Without a stamp: what was installed once may have been removed.

@@ -1,0 +1,111 @@
+"""
+The functions as Lambda calls them, put together from the environment: what a container makes once, and does with each payload.
+
+TALLY_TABLE names the counter table. The definition lies beside the code, as `tally aws package` put it there.
+"""
+
+import logging
+import os
+import time
+from collections.abc import Callable, Mapping
+from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
+from functools import cache
+from pathlib import Path
+from typing import Any, Final
+
+import msgspec
+
+from tallystream.aws.count import Counting, Delivery, Memory
+from tallystream.aws.dynamodb import DynamoDBTable, make_client
+from tallystream.aws.records import Batch, KinesisEvent, read_event
+from tallystream.aws.rows import Layout
+from tallystream.aws.table import Steps, Table, perform_all
+from tallystream.core.definition import Definition
+
+PAYLOADS: Final = {"count_handler": KinesisEvent}
+"""Of which type our own runtime decodes a handler's payload."""
+
+DEFINITION: Final = "definition.json"
+REQUESTS_MAX: Final = 16
+"""Requests under way at once: they mostly wait, and a container with 128 MB has little processor to fill more."""
+
+_log = logging.getLogger("tallystream")
+
+
+class CountFunction:
+    """Counts each payload's records into a table, many rows at a time."""
+
+    def __init__(self, definition: Definition, layout: Layout, table: Table, now_ms: Callable[[], int]) -> None:
+        self._counting = Counting(definition, layout)
+        self._layout = layout
+        self._memory = Memory()
+        self._table = table
+        self._now_ms = now_ms
+        self._pool = ThreadPoolExecutor(REQUESTS_MAX)
+
+    def __call__(self, event: KinesisEvent | Mapping[str, Any]) -> None:
+        """
+        Count a payload. When it returns, all of it is counted.
+
+        Raises:
+            TableBusyError, ClientError: part of it may be; delivered again, each record is counted once all the same.
+        """
+        for batch in read_event(event):
+            self._count(batch)
+
+    def _count(self, batch: Batch) -> None:
+        memory = self._memory
+        memory.trim()
+        delivery = Delivery(self._counting, memory, batch, self._now_ms())
+        known_full = set(memory.full)
+        perform_all(delivery.admission(), self._table)
+        for counter in memory.full - known_full:
+            _log.warning(
+                "counter %s has %d groups, and takes no more: events of further groups are counted together, as the group"
+                " (other); group by something with fewer values, or deploy with a higher TALLY_GROUPS_MAX",
+                counter,
+                self._layout.groups_max,
+            )
+        self._perform_at_once(delivery.writes())
+
+    def _perform_at_once(self, several: list[Steps]) -> None:
+        """Perform steps in parallel. After a failure no more are begun, and it is raised when those under way have ended."""
+        futures = [self._pool.submit(perform_all, steps, self._table) for steps in several]
+        done, rest = wait(futures, return_when=FIRST_EXCEPTION)
+        for future in rest:
+            future.cancel()
+        wait(rest)
+        for future in done:
+            future.result()
+
+
+def count_handler(event: KinesisEvent | Mapping[str, Any], context: object) -> None:  # noqa: ARG001
+    """Count a batch of a Kinesis stream."""
+    _count_function()(event)
+
+
+@cache
+def _count_function() -> CountFunction:
+    environment = os.environ
+    layout = Layout(
+        groups_max=int(environment.get("TALLY_GROUPS_MAX") or Layout().groups_max),
+        write_shards=int(environment.get("TALLY_WRITE_SHARDS") or Layout().write_shards),
+    )
+    table = DynamoDBTable(make_client(REQUESTS_MAX), environment["TALLY_TABLE"])
+    return CountFunction(_definition(), layout, table, _now_ms)
+
+
+def _definition() -> Definition:
+    path = Path(os.environ["LAMBDA_TASK_ROOT"]) / DEFINITION
+    return msgspec.json.decode(path.read_bytes(), type=Definition)
+
+
+def _now_ms() -> int:
+    return time.time_ns() // 1_000_000
+
+
+_FUNCTIONS: Final[dict[str, Callable[[], object]]] = {"count_handler": _count_function}
+
+# While a container starts, Lambda lends it more processor than it has afterwards: make now what the first payload needs.
+if make := _FUNCTIONS.get(os.environ.get("_HANDLER", "").rpartition(".")[2]):
+    make()
