@@ -1,5 +1,6 @@
 """`tally aws`: what it prints, and where."""
 
+import hashlib
 import json
 from pathlib import Path
 
@@ -62,3 +63,11 @@ def test_prices_that_are_not_known_are_told(config: Path) -> None:
     result = run("cost", "--config", config, "--events-per-second", 1, "--region", "mars-1")
     assert (result.exit_code, result.stdout) == (1, "")
     assert "no prices of mars-1 are known; choose one of us-east-1" in result.stderr
+
+
+def test_the_package_is_written_and_told(config: Path, tmp_path: Path) -> None:
+    written = tmp_path / "package.zip"
+    result = run("package", "--config", config, "--arch", "x86_64", "--output", written)
+    assert result.exit_code == 0
+    digest = hashlib.sha256(written.read_bytes()).hexdigest()
+    assert result.stdout.endswith(f" files, {written.stat().st_size:,} bytes, sha256 {digest}\n")

@@ -21,6 +21,8 @@ from tallystream.core.definition import Definition
 from tallystream.core.errors import DefinitionError, Problem, TallystreamError
 from tallystream.core.window import UNITS_MS, format_duration
 
+Architecture = Literal["arm64", "x86_64"]
+
 PYTHON: Final = "3.13"
 WRAPPER: Final = "tally-runtime"
 """The program in the package that starts our own runtime in the place of the stock one."""
@@ -41,9 +43,11 @@ _RETENTION_HOURS_MIN: Final = 24  # of Kinesis
 class StackSettings(msgspec.Struct, frozen=True, kw_only=True):
     """What can be chosen of a stack beside the definition."""
 
-    architecture: Literal["arm64", "x86_64"] = "arm64"
+    architecture: Architecture = "arm64"
     batch_window_s: int = 5  # 1 to 300: how long a batch may wait for more; longer means fewer writes and later numbers
     memory_mb: int = 256
+    groups_max: int = 10_000  # of a counter, kept apart; changing it, or write_shards, begins new rows
+    write_shards: int = 1  # partitions of a series' rows
     log_retention_days: int = 30
 
 
@@ -203,6 +207,8 @@ def _function(
                     "Variables": {
                         "AWS_LAMBDA_EXEC_WRAPPER": f"/var/task/{WRAPPER}",
                         "TALLY_TABLE": ref("Table"),
+                        "TALLY_GROUPS_MAX": str(settings.groups_max),
+                        "TALLY_WRITE_SHARDS": str(settings.write_shards),
                         **environment,
                     }
                 },

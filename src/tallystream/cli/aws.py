@@ -6,7 +6,7 @@ from typing import Any
 
 import click
 
-from tallystream.aws.template import StackSettings
+from tallystream.aws.template import Architecture, StackSettings
 from tallystream.cli.options import config_option, read_definition
 from tallystream.core.definition import Definition, parse_definition
 from tallystream.core.errors import TallystreamError
@@ -23,16 +23,20 @@ def aws() -> None:
     """Count on AWS: see what a definition becomes and costs there, and deploy it."""
 
 
-def _settings_options(command: Command) -> Command:
-    """Add --arch, --batch-window and --memory."""
-    arch = click.option(
+def _architecture_option(command: Command) -> Command:
+    """Add --arch."""
+    return click.option(
         "--arch",
         "architecture",
         type=click.Choice(["arm64", "x86_64"]),
         default="arm64",
         show_default=True,
         help="The functions' processor; arm64 is cheaper.",
-    )
+    )(command)
+
+
+def _settings_options(command: Command) -> Command:
+    """Add --arch, --batch-window, --memory, --groups-max and --write-shards."""
     window = click.option(
         "--batch-window",
         "batch_window_s",
@@ -51,7 +55,23 @@ def _settings_options(command: Command) -> Command:
         show_default=True,
         help="The functions' memory, and with it their share of a processor.",
     )
-    changed: Command = arch(window(memory(command)))
+    groups = click.option(
+        "--groups-max",
+        metavar="N",
+        type=click.IntRange(1),
+        default=10_000,
+        show_default=True,
+        help="Groups of a counter that are kept apart; events of further ones are counted together, as (other).",
+    )
+    shards = click.option(
+        "--write-shards",
+        metavar="N",
+        type=click.IntRange(1, 64),
+        default=1,
+        show_default=True,
+        help="Partitions that a series' rows are spread over: more for over 1,000 writes a second.",
+    )
+    changed: Command = _architecture_option(window(memory(groups(shards(command)))))
     return changed
 
 
@@ -69,7 +89,34 @@ def template(config: Path, output: Path | None, **settings: Any) -> None:
 
     stack = make_stack(_definition(config), StackSettings(**settings))
     _warn(stack.warnings)
-    _write(render(stack.template), output)
+    if output is None:
+        click.echo(render(stack.template), nl=False)
+    else:
+        _write(render(stack.template).encode(), output)
+        click.echo(f"wrote {output}", err=True)
+
+
+@aws.command()
+@config_option
+@_architecture_option
+@click.option(
+    "--output",
+    type=click.Path(dir_okay=False, path_type=Path),
+    default="tally-package.zip",
+    show_default=True,
+    help="The file to write.",
+)
+def package(config: Path, architecture: Architecture, output: Path) -> None:
+    """
+    Build the zip that the functions run: what they import, the definition, and libraries for Lambda's Python.
+
+    pip gets the libraries, in the versions that are installed here. The same input makes the same bytes.
+    """
+    from tallystream.aws.package import Target, build_package
+
+    built = build_package(_definition(config), Target(architecture))
+    _write(built.data, output)
+    click.echo(f"wrote {output}: {built.files} files, {len(built.data):,} bytes, sha256 {built.sha256}")
 
 
 @aws.command()
@@ -129,15 +176,11 @@ def _warn(warnings: tuple[str, ...]) -> None:
         click.echo(f"tally: warning: {warning}", err=True)
 
 
-def _write(text: str, output: Path | None) -> None:
-    if output is None:
-        click.echo(text, nl=False)
-        return
+def _write(data: bytes, output: Path) -> None:
     try:
-        output.write_text(text, encoding="utf-8")
+        output.write_bytes(data)
     except OSError as error:
         raise OutputError(f"{output} cannot be written: {error.strerror}; mend that, or give another path") from error
-    click.echo(f"wrote {output}", err=True)
 
 
 def _quantity(number: float) -> str:
