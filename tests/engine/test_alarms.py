@@ -351,6 +351,35 @@ def test_what_passed_during_a_mute_is_not_told(make_plane: MakePlane) -> None:
     assert plane.told() == []
 
 
+@pytest.mark.parametrize(("before", "meanwhile"), [(5, 1), (1, 5)])
+def test_what_comes_back_as_a_mute_ends_is_no_news(make_plane: MakePlane, before: int, meanwhile: int) -> None:
+    plane = make_plane(on_events())
+    for times in (5, before):
+        plane.count("a", times=times)
+        plane.evaluate(MINUTE_MS)
+    plane.told()
+    plane.alarms.add_mute([], plane.now_ms, plane.now_ms + 2 * MINUTE_MS, "me", "")
+    for times in (meanwhile, before):  # the mute ends with the second
+        plane.count("a", times=times)
+        plane.evaluate(MINUTE_MS)
+    assert len([item for item in plane.alarms.history() if item.transition]) == (3 if before == 5 else 4)
+    assert plane.told() == []
+    plane.count("a", times=meanwhile)
+    plane.evaluate(MINUTE_MS)
+    assert plane.told() == ["low ALARM" if meanwhile == 1 else "low OK"]
+
+
+def test_a_new_alarm_that_came_and_went_in_a_mute_is_no_news(make_plane: MakePlane) -> None:
+    plane = make_plane(on_events())
+    mute = plane.alarms.add_mute([], plane.now_ms, plane.now_ms + HOUR_MS, "me", "")
+    for times in (1, 5):
+        plane.count("a", times=times)
+        plane.evaluate(MINUTE_MS)
+    plane.alarms.end_mute(mute.id, plane.now_ms)
+    assert plane.evaluate(1_000) == {"low": "OK"}
+    assert plane.told() == []
+
+
 def test_a_mute_that_is_to_come_mutes_nothing_yet(make_plane: MakePlane) -> None:
     plane = make_plane(on_events())
     plane.alarms.add_mute([], plane.now_ms + HOUR_MS, plane.now_ms + 2 * HOUR_MS, "me", "")

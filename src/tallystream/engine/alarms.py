@@ -223,8 +223,11 @@ class AlarmStep:
         if is_new and new_state == "OK":
             return AlarmChange(key, version, transition, new_state, ())  # no news: it was not known to be otherwise
         if muting.holds(key.alarm):
-            return AlarmChange(key, version, transition, announced, ())
-        return AlarmChange(key, version, transition, new_state, self._by_name[key.alarm].actions.of(new_state))
+            # Before anything is known of an alarm, its being OK is no news: neither after what came and went in a mute.
+            return AlarmChange(key, version, transition, "OK" if is_new else announced, ())
+        # What was told last may be just this: what came and went in a mute, and ended with it.
+        channels = () if new_state == announced else self._by_name[key.alarm].actions.of(new_state)
+        return AlarmChange(key, version, transition, new_state, channels)
 
     def _end_mutes(self, changed: Collection[AlarmKey], muting: "_Muting") -> list[AlarmChange]:
         """Return what is to be told now of changes that happened while an alarm was muted, and still stand."""
