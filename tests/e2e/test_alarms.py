@@ -477,7 +477,7 @@ def test_nobody_is_shut_out(tally_server: StartServer, browser: Browser, scheme:
     long = ["an-unbroken-name-" * 12, "日本語のとても長い名前" * 9]
     now = server.get("/v1/health")["now"]
     for name in ("click", "page view", *long):
-        server.send(events(name, 6) + [{"event": name, "utc_timestamp": at(now - 60_000)}])
+        server.send([*events(name, 6), {"event": name, "utc_timestamp": at(now - 60_000)}])
     server.client.post("/v1/alarms/mutes", json={"alarms": [], "for": "2h", "by": "Ann", "note": "z" * 300})
     wait_until(lambda: states(server)["each"] == "ALARM", "the alarm")
     context = browser.new_context(color_scheme="dark" if scheme == "dark" else "light", reduced_motion="reduce")

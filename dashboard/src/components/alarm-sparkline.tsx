@@ -34,7 +34,7 @@ export function AlarmSparkline({ alarm }: { alarm: Alarm }) {
   if (!answer) {
     return (
       <div class="alarm-spark" ref={element}>
-        {!status && <span class="hint">no window is complete yet</span>}
+        {!status && <span class="hint">nothing to judge yet</span>}
       </div>
     );
   }

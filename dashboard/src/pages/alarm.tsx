@@ -162,7 +162,9 @@ function AlarmChartCard({ alarm, chartKey, status }: AlarmChartCardProps) {
       {error && <ErrorNote error={error} onRetry={reload} />}
       {!answer && !error && chartKey !== null && <Skeleton lines={8} label="Loading the chart" />}
       {chartKey === null && (
-        <p class="nothing">No group has been evaluated yet: that takes a complete window of {alarm.window}.</p>
+        <p class="nothing">
+          No group has a state yet: that takes a complete window of {alarm.window}, and something to compare it with.
+        </p>
       )}
       {answer && (
         <Drawn
@@ -281,7 +283,7 @@ function Groups({ alarm, shown }: { alarm: Alarm; shown: string | null }) {
       <header class="card-head">
         <h2>Groups</h2>
         <p class="card-note">
-          {formatNumber(alarm.groups)} watched
+          {alarm.groups === 0 ? "none has a state yet" : `${formatNumber(alarm.groups)} watched`}
           {left > 0 && `, ${formatNumber(left)} of them not listed here`}
           {alarm.groups_left_out > 0 && `; ${formatNumber(alarm.groups_left_out)} more are over groups_max and not watched`}
         </p>

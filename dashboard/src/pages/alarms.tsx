@@ -189,10 +189,12 @@ export function Since({ since }: { since: number | null }) {
   useWindowEnd(10 * SECOND); // how long it has been is told anew
   if (since === null) return <span class="hint">not evaluated yet</span>;
   return (
-    <span class="hint since">
-      since <time dateTime={new Date(since).toISOString()}>{formatDateTime(floorTo(since, MINUTE), zone.value)}</time>,{" "}
-      {formatElapsed(feed.now() - since)}
-    </span>
+    <>
+      <span class="hint">for {formatElapsed(feed.now() - since)}</span>
+      <span class="hint">
+        since <time dateTime={new Date(since).toISOString()}>{formatDateTime(floorTo(since, MINUTE), zone.value)}</time>
+      </span>
+    </>
   );
 }
 
