@@ -1,7 +1,7 @@
 /** An alarm's chart, kept up to date, and the model of it. */
 
 import { useEffect, useState } from "preact/hooks";
-import { type Alarm, alarmApi, type AlarmChart, type AlarmState } from "./alarm-api";
+import { type Alarm, alarmApi, type AlarmChart, type AlarmState, type Step } from "./alarm-api";
 import type { ChartModel } from "./chart/model";
 import { alarmSpans, type Watch } from "./chart/watch";
 import { type Answer, useAnswer } from "./components/answer";
@@ -38,6 +38,11 @@ export function useAlarmChart(alarm: Alarm, key: string | null, span: Span, paus
   );
 }
 
+/** Return an alarm's bounds as a chart draws them: no count is below zero, so a bound there would only make room for itself. */
+export function drawnBounds(alarm: Alarm, { lower, upper, expected }: AlarmChart): Pick<Watch, "lower" | "upper" | "expected"> {
+  return { lower: alarm.measure === "count" ? lower.map(atLeastZero) : lower, upper, expected };
+}
+
 /** Return what a chart draws of an alarm beside its datapoints. */
 export function toWatch(
   alarm: Alarm,
@@ -45,9 +50,13 @@ export function toWatch(
   status: AlarmState | undefined,
   now: number,
 ): Omit<Watch, "label" | "whole"> {
-  const { lower, upper, expected, transitions } = chart;
+  const { transitions } = chart;
   const spans = alarmSpans(transitions, status, chart, now);
-  return { lower, upper, expected, transitions, spans, inclusive: isInclusive(alarm.comparison) };
+  return { ...drawnBounds(alarm, chart), transitions, spans, inclusive: isInclusive(alarm.comparison) };
+}
+
+function atLeastZero([from, value]: Step): Step {
+  return [from, value !== null && value < 0 ? null : value];
 }
 
 export function isInclusive(comparison: string | null): boolean {

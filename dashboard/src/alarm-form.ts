@@ -1,6 +1,8 @@
 /** The small form in which an alarm is tried with other values: its fields, and what was changed. Pure functions. */
 
 import type { Alarm, AlarmChart, Changes, Step } from "./alarm-api";
+import { drawnBounds } from "./alarm-chart";
+import type { Watch } from "./chart/watch";
 
 /** A key of [[alarm]] that can be changed for a test. */
 export interface Field {
@@ -55,16 +57,16 @@ export function readChanges(alarm: Alarm, form: Form): Changes {
   return changes;
 }
 
-type Bounds = Pick<AlarmChart, "lower" | "upper" | "expected">;
+type Bounds = Pick<Watch, "lower" | "upper" | "expected">;
 
 /**
  * Return the bounds to draw with a test: those of the alarm, or of the fixed threshold that it was tested with.
  *
  * Bounds that follow the past are drawn as they are defined only; changed ones are the server's to know.
  */
-export function fixedBounds(alarm: Alarm, changes: Changes, chart: AlarmChart): Bounds {
+export function testedBounds(alarm: Alarm, changes: Changes, chart: AlarmChart): Bounds {
   const condition = ["comparison", "threshold", "threshold_percent", "baseline", "band", "weeks"];
-  if (!condition.some((name) => name in changes)) return chart;
+  if (!condition.some((name) => name in changes)) return drawnBounds(alarm, chart);
   if (alarm.threshold === null) return { lower: [], upper: [], expected: [] };
   const threshold = Number(changes.threshold ?? alarm.threshold);
   const line: Step[] = [

@@ -1,6 +1,6 @@
 import { describe, expect, it } from "vitest";
 import type { AlarmChart } from "../src/alarm-api";
-import { fieldsOf, fixedBounds, formOf, readChanges } from "../src/alarm-form";
+import { fieldsOf, testedBounds, formOf, readChanges } from "../src/alarm-form";
 import { anAlarm } from "./an-alarm";
 
 const relative = anAlarm({ threshold: null, threshold_percent: -50, clear_threshold_percent: -30, baseline: "7d" });
@@ -38,7 +38,7 @@ describe("the form", () => {
   });
 });
 
-describe("fixedBounds", () => {
+describe("testedBounds", () => {
   const chart: AlarmChart = {
     alarm: "low",
     key: "",
@@ -56,7 +56,18 @@ describe("fixedBounds", () => {
   };
 
   it("are those of the alarm while its condition is", () => {
-    expect(fixedBounds(anAlarm(), { evaluation_periods: 3 }, chart)).toBe(chart);
+    const { lower, upper, expected } = chart;
+    expect(testedBounds(anAlarm(), { evaluation_periods: 3 }, chart)).toEqual({ lower, upper, expected });
+  });
+
+  it("leave out what is below zero, where no count can be", () => {
+    const lower: AlarmChart["lower"] = [
+      [0, -2],
+      [50, 3],
+      [100, 3],
+    ];
+    expect(testedBounds(band, {}, { ...chart, lower }).lower).toEqual([[0, null], ...lower.slice(1)]);
+    expect(testedBounds({ ...band, measure: "sum(amount)" }, {}, { ...chart, lower }).lower).toEqual(lower);
   });
 
   it("are those of another threshold, on the side that breaches", () => {
@@ -64,11 +75,11 @@ describe("fixedBounds", () => {
       [0, 7],
       [100, 7],
     ];
-    expect(fixedBounds(anAlarm(), { threshold: 7 }, chart)).toEqual({ lower: line, upper: [], expected: [] });
-    expect(fixedBounds(anAlarm(), { threshold: 7, comparison: ">" }, chart)).toEqual({ lower: [], upper: line, expected: [] });
+    expect(testedBounds(anAlarm(), { threshold: 7 }, chart)).toEqual({ lower: line, upper: [], expected: [] });
+    expect(testedBounds(anAlarm(), { threshold: 7, comparison: ">" }, chart)).toEqual({ lower: [], upper: line, expected: [] });
   });
 
   it("are left out where only the server knows them", () => {
-    expect(fixedBounds(band, { band: 5 }, chart)).toEqual({ lower: [], upper: [], expected: [] });
+    expect(testedBounds(band, { band: 5 }, chart)).toEqual({ lower: [], upper: [], expected: [] });
   });
 });

@@ -11,7 +11,7 @@ import {
   type Episode,
 } from "../alarm-api";
 import { alarmWindow, isInclusive, toModel } from "../alarm-chart";
-import { type Field, fieldsOf, type Form, formOf, fixedBounds, readChanges } from "../alarm-form";
+import { type Field, fieldsOf, type Form, formOf, testedBounds, readChanges } from "../alarm-form";
 import { ApiError } from "../api";
 import { Chart } from "../chart/chart";
 import { chartColors } from "../color";
@@ -247,7 +247,7 @@ interface EpisodeChartProps {
 function EpisodeChart({ alarm, outcome, chart, spans }: EpisodeChartProps) {
   const color = chartColors(dark.value).groups[0]!;
   const model = useMemo(() => {
-    const bounds = fixedBounds(alarm, outcome.changes, chart);
+    const bounds = testedBounds(alarm, outcome.changes, chart);
     const inclusive = isInclusive(String(outcome.changes.comparison ?? alarm.comparison));
     const watch = { label: "tested", ...bounds, inclusive, spans, transitions: [], whole: true };
     return toModel(

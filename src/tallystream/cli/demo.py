@@ -70,6 +70,7 @@ def _tour(started: Started, data: Path, history: int) -> str:
 Look at{filling}
   {started.url}/           live charts, totals and top groups
   {started.url}/explore    any counter, group, window and range; CSV and PNG
+  {started.url}/alarms     what is in alarm, since when, and what would have been
   {started.url}/rejected   what could not be counted, and why: the traffic has a bug
   {started.url}/health     the ledger, throughput, lag and disk
 
