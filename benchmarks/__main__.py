@@ -8,7 +8,7 @@ from pathlib import Path
 
 from benchmarks.measure import Row
 
-ALL = ("start", "hot_path", "ingest", "http", "query", "alarms", "memory")
+ALL = ("start", "hot_path", "aws_count", "ingest", "http", "query", "alarms", "memory")
 PAGE = Path(__file__).resolve().parent.parent / "docs" / "benchmarks.md"
 INTRODUCTION = """\
 # Benchmarks

@@ -11,7 +11,7 @@ from random import Random
 from typing import Any, NamedTuple, Protocol
 
 from tallystream.aws.count import Counting, Delivery, Memory
-from tallystream.aws.records import make_batch
+from tallystream.aws.records import Batch, make_batch
 from tallystream.aws.table import Admit, At, Below, Find, Item, Key, Operation, PutAll, Steps, Update, item_key
 
 ITEM_BYTES_MAX = 400 * 1024
@@ -100,6 +100,12 @@ class Record(NamedTuple):
     sequence: str
     arrival_ms: int
     data: bytes
+
+
+def batch_of(shard: str, records: Sequence[Record]) -> Batch:
+    """Return records of a shard as the function reads them from a payload."""
+    sequences, arrivals_ms, data = zip(*records, strict=True)
+    return make_batch(shard, list(sequences), [arrival_ms / 1_000 for arrival_ms in arrivals_ms], list(data))
 
 
 class MemoryShard:
@@ -205,7 +211,7 @@ class Containers:
         """Return a new invocation, and what hands its container back."""
         idle = self._idle
         memory = idle.pop(self._random.randrange(len(idle))) if idle and self._random.random() < 0.8 else Memory()
-        delivery = Delivery(self._counting, memory, make_batch(shard, records), now_ms)
+        delivery = Delivery(self._counting, memory, batch_of(shard, records), now_ms)
         return CountInvocation(delivery, self._table, self._random), lambda: idle.append(memory)
 
 

@@ -6,11 +6,11 @@ from typing import Any
 import pytest
 
 from tallystream.aws.count import Counting, Delivery, Memory
-from tallystream.aws.records import Batch, make_batch, pad_sequence
+from tallystream.aws.records import Batch, pad_sequence
 from tallystream.aws.rows import OVERFLOW, Layout, ledger_key, read_cell_key
 from tallystream.aws.table import Admit, Below, Find, Item, Operation, PutAll, Update, perform_all
 from tallystream.core.definition import parse_definition
-from tallystream.testing import MemoryTable
+from tallystream.testing import MemoryTable, Record, batch_of
 from tests.kpl import aggregate
 
 NOW_MS = 1_795_433_640_000
@@ -60,7 +60,7 @@ def events(*names: str, **more: Any) -> bytes:
 
 
 def batch(*data: bytes, first: int = 1, shard: str = "0", arrival_ms: int = NOW_MS) -> Batch:
-    return make_batch(shard, [(str(first + at), arrival_ms + at, record) for at, record in enumerate(data)])
+    return batch_of(shard, [Record(str(first + at), arrival_ms + at, record) for at, record in enumerate(data)])
 
 
 def deliver(
@@ -151,7 +151,7 @@ def test_rejected_events_lie_where_their_record_says_however_they_were_packed() 
 
 def test_lateness_is_judged_by_the_arrival_of_each_record() -> None:
     table, bounded = WatchedTable(), counting(stream='allowed_lateness = "10m"')
-    early = make_batch("0", [("1", 1_795_433_600_000, events("a", "a")), ("2", 1_795_440_000_000, events("a"))])
+    early = batch_of("0", [Record("1", 1_795_433_600_000, events("a", "a")), Record("2", 1_795_440_000_000, events("a"))])
     deliver(bounded, table, early)
     assert table.counts() == {'["a"]': 2}
     assert table.items[ledger_key("0")] | {"hwm": ""} == {

@@ -10,7 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tallystream.aws.records import KinesisEvent, deaggregate, lines_of_record, make_batch, pad_sequence, read_event
+from tallystream.aws.records import KinesisEvent, deaggregate, lines_of_record, pad_sequence, read_event
+from tallystream.testing import Record, batch_of
 from tests.kpl import aggregate
 
 # Made by aws_kinesis_agg 1.2.3 of three user records, two keys and a hash key.
@@ -57,7 +58,7 @@ def test_both_runtimes_payloads_are_the_same_batch() -> None:
     assert batch.first.lstrip("0") == "49590338271490256608559692538361571095921575989136588898"
     assert batch.last.lstrip("0") == "49590338271490256608559692540925702759324208523137515618"
     assert len(batch.first) == 129
-    assert batch.arrivals_ms == [1545084650987, 1545084651000]
+    assert [batch.arrival_ms(line) for line in range(3)] == [1545084650987, 1545084651000, 1545084651000]
     assert batch.lines == [b'{"a":1}', b'{"a":2}', b'{"a":3}']
     assert list(batch.record_of) == [0, 1, 1]
 
@@ -119,8 +120,10 @@ def test_sequence_numbers_compare_as_numbers() -> None:
 
 @given(st.lists(st.integers(1, 3), min_size=1, max_size=8), st.integers(0, 90))
 def test_the_lines_after_a_mark_are_those_of_the_records_above_it(lines_of: list[int], mark: int) -> None:
-    records = [(str(number * 10), number, b"\n".join([b"%d" % number] * lines)) for number, lines in enumerate(lines_of, 1)]
-    batch = make_batch("1", records)
+    records = [
+        Record(str(number * 10), number, b"\n".join([b"%d" % number] * lines)) for number, lines in enumerate(lines_of, 1)
+    ]
+    batch = batch_of("1", records)
     assert batch.lines[batch.line_after(pad_sequence(str(mark))) :] == [
         line for sequence, _, data in records if int(sequence) > mark for line in data.split(b"\n")
     ]

@@ -98,10 +98,9 @@ class Counting:
         lines = len(batch.lines)
         if not self._reader.needs_arrival:
             for start in range(first_line, lines, _SLICE_LINES):
-                yield start, min(start + _SLICE_LINES, lines), batch.arrivals_ms[batch.record_of[start]]
+                yield start, min(start + _SLICE_LINES, lines), batch.arrival_ms(start)
             return
-        arrivals = batch.arrivals_ms
-        for arrival_ms, run in groupby(range(first_line, lines), lambda line: arrivals[batch.record_of[line]]):
+        for arrival_ms, run in groupby(range(first_line, lines), batch.arrival_ms):
             indices = list(run)
             yield indices[0], indices[-1] + 1, arrival_ms
 
@@ -226,9 +225,9 @@ class Delivery:
         items = []
         for line in tally.rejected:
             record = batch.record_of[line.sequence]
-            index = line.sequence - (batch.line_after(batch.sequences[record - 1]) if record else 0)
-            line = line._replace(arrival_ms=batch.arrivals_ms[record])
-            items.append(rejected_item(batch.shard, batch.sequences[record], index, line))
+            index = line.sequence - batch.first_line(record)
+            line = line._replace(arrival_ms=batch.arrival_ms(line.sequence))
+            items.append(rejected_item(batch.shard, batch.mark(record), index, line))
         yield PutAll(items)
 
     def _lifetime(self, counter: Counter) -> dict[str, Any]:

@@ -5,11 +5,9 @@ A record is what has a sequence number, and is counted whole, however many event
 one a line, and those of the user records that the Kinesis Producer Library packed into it.
 """
 
-from bisect import bisect_right
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from bisect import bisect_left, bisect_right
+from collections.abc import Iterator, Mapping, Sequence
 from hashlib import md5
-from itertools import groupby
-from operator import itemgetter
 from typing import Any, NamedTuple
 
 import msgspec
@@ -28,7 +26,6 @@ _KPL_DATA = 3
 class StreamRecord(msgspec.Struct, frozen=True, gc=False, rename="camel"):
     """What Kinesis holds of a record, as it stands in the payload."""
 
-    sequence_number: str
     approximate_arrival_timestamp: float  # seconds
     data: bytes
 
@@ -37,7 +34,7 @@ class SourceRecord(msgspec.Struct, frozen=True, gc=False):
     """A record of the payload, and where it is from."""
 
     kinesis: StreamRecord
-    event_id: str = msgspec.field(name="eventID")  # `shardId-000000000000:4954…`
+    event_id: str = msgspec.field(name="eventID")  # shard and sequence number: `shardId-000000000042:4954…`
 
 
 class KinesisEvent(msgspec.Struct, frozen=True, gc=False):
@@ -50,25 +47,36 @@ class Batch(NamedTuple):
     """Consecutive records of one shard, in columns."""
 
     shard: str  # `000000000042` of `shardId-000000000042`
-    sequences: list[str]  # of each record, padded, ascending
-    arrivals_ms: list[int]  # of each record
+    sequences: list[str]  # of each record, as Kinesis writes it; ascending
+    arrivals_s: list[float]  # of each record
     lines: list[bytes]  # of all records
     record_of: Sequence[int]  # which record each line is of, ascending
 
     @property
     def first(self) -> str:
-        """The first record's sequence number."""
-        return self.sequences[0]
+        """The first record's sequence number, padded."""
+        return self.mark(0)
 
     @property
     def last(self) -> str:
-        """The last record's sequence number."""
-        return self.sequences[-1]
+        """The last record's sequence number, padded."""
+        return self.mark(-1)
+
+    def mark(self, record: int) -> str:
+        """Return a record's sequence number, padded."""
+        return pad_sequence(self.sequences[record])
+
+    def arrival_ms(self, line: int) -> int:
+        """Return when the record of a line arrived, in UTC milliseconds."""
+        return round(self.arrivals_s[self.record_of[line]] * 1_000)
 
     def line_after(self, mark: str) -> int:
-        """Return the index of the first line of the records above a sequence number; the number of lines if there is none."""
-        record = bisect_right(self.sequences, mark)
-        return bisect_right(self.record_of, record - 1)
+        """Return the index of the first line of the records above a padded sequence number; the number of lines if none."""
+        return self.first_line(bisect_right(self.sequences, mark, key=pad_sequence))
+
+    def first_line(self, record: int) -> int:
+        """Return the index of a record's first line."""
+        return bisect_left(self.record_of, record)
 
 
 def pad_sequence(sequence_number: str) -> str:
@@ -84,39 +92,38 @@ def read_event(event: KinesisEvent | Mapping[str, Any]) -> list[Batch]:
         event: as our own runtime decodes it, or as the stock runtime does, with base64 text.
     """
     if isinstance(event, KinesisEvent):
-        return _batches(
-            (record.event_id, record.kinesis.sequence_number, record.kinesis.approximate_arrival_timestamp, record.kinesis.data)
-            for record in event.records
-        )
-    records = [record["kinesis"] for record in event["Records"]]
-    return _batches(
-        zip(
-            map(itemgetter("eventID"), event["Records"]),
-            map(itemgetter("sequenceNumber"), records),
-            map(itemgetter("approximateArrivalTimestamp"), records),
-            decode_base64([record["data"] for record in records]),
-            strict=True,
-        )
-    )
+        records = [record.kinesis for record in event.records]
+        ids = [record.event_id for record in event.records]
+        arrivals_s = [record.approximate_arrival_timestamp for record in records]
+        data = [record.data for record in records]
+    else:
+        stock_records = [record["kinesis"] for record in event["Records"]]
+        ids = [record["eventID"] for record in event["Records"]]
+        arrivals_s = [record["approximateArrivalTimestamp"] for record in stock_records]
+        data = decode_base64([record["data"] for record in stock_records])
+    batches = []
+    start = 0
+    while start < len(ids):
+        prefix = ids[start].partition(":")[0] + ":"
+        length = len(prefix)
+        end = len(ids)
+        if {event_id[:length] for event_id in ids[start:]} != {prefix}:
+            end = next(at for at in range(start, end) if not ids[at].startswith(prefix))
+        sequences = [event_id[length:] for event_id in ids[start:end]]
+        batches.append(make_batch(prefix[:-1].removeprefix("shardId-"), sequences, arrivals_s[start:end], data[start:end]))
+        start = end
+    return batches
 
 
-def _batches(records: Iterable[tuple[str, str, float, bytes]]) -> list[Batch]:
-    return [
-        make_batch(shard, [(sequence, round(arrival_s * 1_000), data) for _, sequence, arrival_s, data in of_shard])
-        for shard, of_shard in groupby(records, lambda record: record[0].partition(":")[0].removeprefix("shardId-"))
-    ]
-
-
-def make_batch(shard: str, records: Sequence[tuple[str, int, bytes]]) -> Batch:
-    """Return the batch of records, each (sequence number, arrival in UTC ms, data)."""
-    data = [record[2] for record in records]
+def make_batch(shard: str, sequences: list[str], arrivals_s: list[float], data: list[bytes]) -> Batch:
+    """Return the batch of a shard's records, given in columns."""
     everything = b"".join(data)
     record_of: Sequence[int] = range(len(data))
-    if b"\n" in everything or _KPL_MAGIC in everything:  # rarely, so most batches need no look at each record
+    if b"\n" in everything or _KPL_MAGIC in everything:  # in many streams never: then no record needs a look at it
         lines_of = list(map(lines_of_record, data))
         data = [line for lines in lines_of for line in lines]
         record_of = [index for index, lines in enumerate(lines_of) for _ in lines]
-    return Batch(shard, [pad_sequence(record[0]) for record in records], [record[1] for record in records], data, record_of)
+    return Batch(shard, sequences, arrivals_s, data, record_of)
 
 
 def lines_of_record(data: bytes) -> list[bytes]:
