@@ -451,6 +451,25 @@ def test_a_new_generation_is_noticed(make_plane: MakePlane) -> None:
     assert plane.evaluate(MINUTE_MS) == {'low/["b"]': "OK"}
 
 
+def test_a_group_that_is_still_to_be_counted_again_keeps_its_state(make_plane: MakePlane, tmp_path: Path) -> None:
+    settings = 'comparison = ">="\nthreshold = 3\nevaluation_periods = 5\ndatapoints_to_alarm = 1\n'
+    plane = make_plane(on_events(settings=settings, group='group_by = "each"'))
+    plane.count("a", times=5)
+    assert plane.evaluate(MINUTE_MS) == {'low/["a"]': "ALARM"}
+    assert plane.told() == ["low ALARM"]
+    # A loss of power, or a backup whose counters are older than its alarms: the group is in the stream alone.
+    lost = SQLiteCounterStore(tmp_path / "restored.db")
+    plane.store.close()
+    plane.store = lost
+    lost.declare(plane.definition, {}, NOW_MS)
+    plane.counting = CountStep(plane.stream, lost, plane.definition)
+    plane.restart()
+    assert plane.evaluate(1_000) == {'low/["a"]': "ALARM"}
+    plane.count()
+    assert plane.evaluate(1_000) == {'low/["a"]': "ALARM"}
+    assert plane.told() == []
+
+
 def test_without_alarms_nothing_is_read(make_plane: MakePlane) -> None:
     plane = make_plane()
     plane.step = AlarmStep(plane.definition, cast("CounterStore", None), plane.stream, cast("AlarmStore", None))

@@ -9,7 +9,7 @@ import pytest
 
 from tallystream.core.alarm import Transition
 from tallystream.core.errors import StorageError
-from tallystream.engine.notify import GIVEN_UP_MS, DeliveryError, NotifyStep, retry_pause_ms
+from tallystream.engine.notify import GIVEN_UP_ATTEMPTS, GIVEN_UP_MS, DeliveryError, NotifyStep, retry_pause_ms
 from tallystream.local.alarms import SQLiteAlarmStore
 from tallystream.ports import RETRY_PAUSE_MS_MAX, AlarmChange, AlarmKey, Message
 
@@ -86,6 +86,20 @@ def test_it_is_given_up_after_three_days(alarms: SQLiteAlarmStore, step: NotifyS
     receiver.clock_ms += GIVEN_UP_MS
     assert not step.step()
     assert len(receiver.messages) == attempts
+
+
+def test_a_clock_that_jumps_over_the_days_gives_nothing_up(
+    alarms: SQLiteAlarmStore, step: NotifyStep, receiver: Receiver
+) -> None:
+    receiver.problem = DeliveryError("no such host")
+    step.step()
+    receiver.clock_ms += 2 * GIVEN_UP_MS
+    started_ms = receiver.clock_ms
+    while not alarms.undelivered(receiver.clock_ms) or not alarms.undelivered(receiver.clock_ms)[0].given_up:
+        step.step()
+        receiver.clock_ms += 60_000
+    assert len(receiver.messages) == GIVEN_UP_ATTEMPTS
+    assert receiver.clock_ms - started_ms > 10 * RETRY_PAUSE_MS_MAX
 
 
 def test_pauses_double_up_to_an_hour_and_differ() -> None:

@@ -47,6 +47,7 @@ class AlarmStep:
         self._rules = {alarm.name: parse_rule(alarm.when) for alarm in composites}
         self._order = evaluation_order(self._rules)
         self._stepped_ms = 0
+        self._begun_ms: int | None = None
         self._start_over()
 
     def step(self, now_ms: int) -> int:
@@ -58,7 +59,8 @@ class AlarmStep:
         """
         if not self._by_name:
             return 0
-        if abs(now_ms - self._stepped_ms) > _CLOCK_JUMP_MS:
+        if self._begun_ms is None or abs(now_ms - self._stepped_ms) > _CLOCK_JUMP_MS:
+            self._begun_ms = now_ms
             self._start_over()
         try:
             changes = self._decide(now_ms)
@@ -82,6 +84,7 @@ class AlarmStep:
         self._statuses: dict[AlarmKey, AlarmStatus] = {}
         self._unannounced: dict[AlarmKey, AlarmStatus] = {}
         self._statuses_version: int | None = None
+        self._is_tidy = False
 
     def _decide(self, now_ms: int) -> list[AlarmChange]:
         # First: counting goes on while this reads, so what is read below is at least as new as this says.
@@ -92,7 +95,8 @@ class AlarmStep:
             self._generations = generations
         self._columns.drop_changed()
         self._find_series()
-        self._read_statuses(now_ms)
+        self._read_statuses()
+        self._forget_unwatched(as_of_ms, now_ms)
         muting = _Muting(self._definition.mutes, self._alarms, now_ms)
         transitions = dict(self._evaluate(as_of_ms, now_ms))
         transitions.update(self._combine(transitions))
@@ -112,23 +116,32 @@ class AlarmStep:
                     if watch.measured is not None and watch.measured.counter == counter:
                         watch.add(keys)
 
-    def _read_statuses(self, now_ms: int) -> None:
+    def _read_statuses(self) -> None:
         version = self._alarms.version()  # first, as in Columns
         if version == self._statuses_version:
             return
-        is_first = self._statuses_version is None
         self._statuses_version = version
         self._statuses = self._alarms.statuses()
         self._unannounced = {key: status for key, status in self._statuses.items() if status.state != status.announced}
         for watch in self._watches:
             watch.seen = range(0)
-        if is_first:
-            watched = {AlarmKey(name) for name in self._rules}.union(*(watch.series for watch in self._watches))
-            gone = [key for key in self._statuses if key not in watched]
-            self._alarms.forget(gone, now_ms)
-            for key in gone:
-                del self._statuses[key]
-                self._unannounced.pop(key, None)
+
+    def _forget_unwatched(self, as_of_ms: int, now_ms: int) -> None:
+        """
+        Remove, once, the states of groups that are not watched any more.
+
+        Not before all is counted that had arrived at the start: after a loss of power or a restore, a group may for a while be
+        in the stream alone. Whoever was told of its ALARM would be told again.
+        """
+        if self._is_tidy or self._begun_ms is None or as_of_ms < self._begun_ms:
+            return
+        watched = {AlarmKey(name) for name in self._rules}.union(*(watch.series for watch in self._watches))
+        gone = [key for key in self._statuses if key not in watched]
+        self._alarms.forget(gone, now_ms)
+        for key in gone:
+            del self._statuses[key]
+            self._unannounced.pop(key, None)
+        self._is_tidy = True
 
     def _state(self, key: AlarmKey) -> State:
         status = self._statuses.get(key)

@@ -18,6 +18,9 @@ RETRY_PAUSE_MS_MIN: Final = 5_000
 GIVEN_UP_MS: Final = 3 * 86_400_000
 """How old a message is when a failed attempt was its last: older than a weekend."""
 
+GIVEN_UP_ATTEMPTS: Final = 24
+"""How many attempts there are at least: some twelve hours of them, also where the clock jumped, or the machine was off."""
+
 _log = logging.getLogger(__name__)
 
 
@@ -100,7 +103,8 @@ class NotifyStep:
         except Exception as error:  # whatever a sender meets, its channel goes on
             reason = _reason(error)
             at_ms = self._now_ms()
-            retry_ms = None if at_ms - message.created_ms >= GIVEN_UP_MS else at_ms + retry_pause_ms(message)
+            is_last = at_ms - message.created_ms >= GIVEN_UP_MS and message.attempts + 1 >= GIVEN_UP_ATTEMPTS
+            retry_ms = None if is_last else at_ms + retry_pause_ms(message)
             _log.warning(
                 "a notification through %s was not delivered%s: %s",
                 self._channel,
