@@ -14,16 +14,20 @@ from collections.abc import Callable, Iterator
 from contextlib import closing
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from types import SimpleNamespace
 
 import msgspec
 import pytest
 
+from tallystream.core.definition import parse_definition
+from tallystream.local import alarm_worker
 from tallystream.local.data import DataDirectory
 from tallystream.ports import AlarmKey
 from tests.conftest import StartServer
 from tests.server import TallyServer
 from tests.waiting import wait_until
 
+NOW_MS = 1_795_433_580_000
 KILLS = 5  # the supervisor takes eight in a row for a sign that something is broken
 GROUPS = 60
 RSS_BYTES_MAX = 40e6
@@ -204,3 +208,27 @@ def test_it_loads_nothing_of_the_web() -> None:
     loaded = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split()
     assert "tallystream.engine.notify" in loaded
     assert {"starlette", "uvicorn", "prometheus_client", "rich", "click", "smtplib"} & set(loaded) == set()
+
+
+def test_each_window_of_ten_seconds_has_a_sample(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    definition = parse_definition('name = "test"\n[stream]\nevent_time = "t"\n')
+    data = DataDirectory(tmp_path / "data")
+    data.path.mkdir()
+    stop = threading.Event()
+    clock_ms = NOW_MS
+
+    def pass_time(*_: object) -> None:
+        nonlocal clock_ms
+        clock_ms += 700  # a round; 15 of them are a little longer than ten seconds
+        if clock_ms >= NOW_MS + 600_000:
+            stop.set()
+
+    monkeypatch.setattr(alarm_worker, "now_ms", lambda: clock_ms)
+    monkeypatch.setattr(alarm_worker, "_wait", pass_time)
+    monkeypatch.setattr(alarm_worker, "time", SimpleNamespace(monotonic=lambda: clock_ms / 1_000))
+    stream, store = data.open(definition)
+    with closing(stream), closing(store), closing(data.open_alarms()) as alarms:
+        delivery = alarm_worker.Delivery(alarms, definition, {}, stop)
+        alarm_worker.run(definition, data, stream, store, alarms, delivery, stop)
+        samples = alarms.samples("disk_free_percent", NOW_MS, NOW_MS + 600_000)
+    assert [at_ms // 10_000 for at_ms, _ in samples] == list(range(NOW_MS // 10_000, NOW_MS // 10_000 + 60))

@@ -29,7 +29,7 @@ from tallystream.local.stream import SQLiteStream
 ROUND_S_MIN = 0.25  # between two evaluations
 ROUND_S_MAX = 1.0  # windows end, and delays pass, also when nothing is counted
 POLL_S = 0.05
-SAMPLE_S = 10.0
+SAMPLE_MS = 10_000  # the shortest window of an alarm
 EXPIRE_S = 3_600.0
 OUTBOX_POLL_S = 0.25
 RETRY_S = 1.0  # after an error of the disk
@@ -71,14 +71,17 @@ def run(
 ) -> None:
     """Evaluate, and every ten seconds measure Tallystream itself, until `stop` is set. Errors of the disk are tried again."""
     evaluation = AlarmStep(definition, store, stream, alarms)
-    sample_at_s = expire_at_s = time.monotonic()
+    expire_at_s = time.monotonic()
+    sampled: int | None = None
     while not stop.is_set():
         started_s = time.monotonic()
         try:
             version = store.version()
-            if started_s >= sample_at_s:
-                sample_at_s = started_s + SAMPLE_S
-                measure_system(store, stream, alarms, data.disk_free_percent(), now_ms())
+            at_ms = now_ms()
+            # By the clock: every ten seconds of another one, windows of ten seconds would now and then be left out.
+            if sampled != at_ms // SAMPLE_MS:
+                measure_system(store, stream, alarms, data.disk_free_percent(), at_ms)
+                sampled = at_ms // SAMPLE_MS
             evaluation.step(now_ms())
             if started_s >= expire_at_s:
                 expire_at_s = started_s + EXPIRE_S
