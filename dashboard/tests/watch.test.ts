@@ -1,7 +1,7 @@
 import { describe, expect, it } from "vitest";
 import type { AlarmState, Step, Transition } from "../src/alarm-api";
 import type { CounterInfo, Filter, Group } from "../src/api";
-import { alarmSpans, boundsExtent, breachText, type Shown, stepAt, type Watch, watchedBy } from "../src/chart/watch";
+import { alarmSpans, boundsExtent, breachText, covered, type Shown, stepAt, type Watch, watchedBy } from "../src/chart/watch";
 import { anAlarm } from "./an-alarm";
 
 const steps: Step[] = [
@@ -55,6 +55,16 @@ describe("alarmSpans", () => {
     expect(alarmSpans([], { state: "ALARM", since: 250 }, range, 300)).toEqual([]);
     expect(alarmSpans([], { state: "OK", since: 50 }, range, 300)).toEqual([]);
     expect(alarmSpans([], undefined, range, 300)).toEqual([]);
+  });
+});
+
+describe("covered", () => {
+  it("joins what overlaps or touches, in order", () => {
+    const span = (from: number, to: number) => ({ from, to });
+    const given = [span(50, 60), span(0, 10), span(5, 7), span(10, 20), span(55, 70)];
+    expect(covered(given)).toEqual([span(0, 20), span(50, 70)]);
+    expect(given[1]).toEqual(span(0, 10));
+    expect(covered([])).toEqual([]);
   });
 });
 

@@ -3,7 +3,7 @@
 import type uPlot from "uplot";
 import type { Step } from "../alarm-api";
 import type { ChartColors } from "../color";
-import type { Watch } from "./watch";
+import { covered, type Watch } from "./watch";
 
 interface Area {
   ctx: CanvasRenderingContext2D;
@@ -45,14 +45,12 @@ function within(u: uPlot, draw: (area: Area) => void): void {
 export function drawWatchGround(u: uPlot, watches: readonly Watch[], colors: ChartColors): void {
   within(u, (area) => {
     const { ctx, x, top, bottom, scale } = area;
-    for (const { spans } of watches) {
-      for (const { from, to } of spans) {
-        const width = Math.max(scale, x(to) - x(from));
-        ctx.fillStyle = colors.alarmGround;
-        ctx.fillRect(x(from), top, width, bottom - top);
-        ctx.fillStyle = colors.alarm;
-        ctx.fillRect(x(from), top, width, STRIP_PX * scale);
-      }
+    for (const { from, to } of covered(watches.flatMap(({ spans }) => spans))) {
+      const width = Math.max(scale, x(to) - x(from));
+      ctx.fillStyle = colors.alarmGround;
+      ctx.fillRect(x(from), top, width, bottom - top);
+      ctx.fillStyle = colors.alarm;
+      ctx.fillRect(x(from), top, width, STRIP_PX * scale);
     }
     for (const { lower, upper, expected } of watches) if (expected.length > 0) fillBand(area, lower, upper, colors);
   });

@@ -65,6 +65,17 @@ export function alarmSpans(
   return spans;
 }
 
+/** Return the time that any of some spans covers, so that what is shaded for several alarms is shaded once. */
+export function covered(spans: readonly Span[]): Span[] {
+  const joined: Span[] = [];
+  for (const { from, to } of [...spans].sort((a, b) => a.from - b.from)) {
+    const last = joined.at(-1);
+    if (last && from <= last.to) last.to = Math.max(last.to, to);
+    else joined.push({ from, to });
+  }
+  return joined;
+}
+
 /** Return the lowest and highest bound that the axis should hold, given what the data alone needs. */
 export function boundsExtent(watches: readonly Watch[], [low, high]: [number, number]): [number, number] {
   const reach = NEAR * Math.max(Math.abs(low), Math.abs(high));

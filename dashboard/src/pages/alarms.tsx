@@ -33,6 +33,11 @@ export function Alarms({ definition }: { definition: Definition }) {
   }
   return (
     <>
+      {!list && (
+        <div class="page-head">
+          <h1>Alarms</h1>
+        </div>
+      )}
       {error && <ErrorNote error={error} onRetry={reloadAlarms} />}
       {!list && !error && <Skeleton lines={10} label="Loading alarms" />}
       {list && <AlarmList list={list} definition={definition} />}
