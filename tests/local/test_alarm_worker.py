@@ -21,6 +21,7 @@ import pytest
 
 from tallystream.core.definition import parse_definition
 from tallystream.local import alarm_worker
+from tallystream.local.channels import make_senders
 from tallystream.local.data import DataDirectory
 from tallystream.ports import AlarmKey
 from tests.conftest import StartServer
@@ -211,7 +212,7 @@ def test_it_loads_nothing_of_the_web() -> None:
 
 
 def test_each_window_of_ten_seconds_has_a_sample(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    definition = parse_definition('name = "test"\n[stream]\nevent_time = "t"\n')
+    definition = parse_definition(DEFINITION.format(channel="hook") + HOOK.format(url="http://127.0.0.1:1"))
     data = DataDirectory(tmp_path / "data")
     data.path.mkdir()
     stop = threading.Event()
@@ -228,7 +229,10 @@ def test_each_window_of_ten_seconds_has_a_sample(tmp_path: Path, monkeypatch: py
     monkeypatch.setattr(alarm_worker, "time", SimpleNamespace(monotonic=lambda: clock_ms / 1_000))
     stream, store = data.open(definition)
     with closing(stream), closing(store), closing(data.open_alarms()) as alarms:
-        delivery = alarm_worker.Delivery(alarms, definition, {}, stop)
+        data.declare(definition)
+        delivery = alarm_worker.Delivery(alarms, definition, make_senders(definition, {}), stop)
+        delivery.start()
         alarm_worker.run(definition, data, stream, store, alarms, delivery, stop)
+        assert delivery.end(10)
         samples = alarms.samples("disk_free_percent", NOW_MS, NOW_MS + 600_000)
     assert [at_ms // 10_000 for at_ms, _ in samples] == list(range(NOW_MS // 10_000, NOW_MS // 10_000 + 60))
