@@ -247,13 +247,14 @@ class CounterStore(Protocol):
         """
         ...
 
-    def expire(self, definition: Definition, now_ms: int) -> int:
+    def expire(self, definition: Definition, now_ms: int) -> Iterator[int]:
         """
         Delete what has outlived its time: cells by `keep`, event ids by `retention`, rejected events after 30 days.
 
-        A counter's `keep` holds for its former generations, too. What is left of a counter without `keep`, or of one that the
-        definition no longer has, stays. Call it after `Stream.prune` with the same time: what is counted outlives its events.
-        Returns how many rows went.
+        Nothing is done until it is asked for: each `next` is a step of milliseconds, which yields how many rows went, so that
+        counting goes on between two steps. A counter's `keep` holds for its former generations, too. What is left of a counter
+        without `keep`, or of one that the definition no longer has, stays. Call it after `Stream.prune` with the same time:
+        what is counted outlives its events.
         """
         ...
 

@@ -446,11 +446,11 @@ def test_an_id_is_known_for_the_retention_after_its_latest_delivery(make_plane: 
     for hours in (0, 20, 40):
         now_ms = NOW_MS + hours * 60 * MINUTE_MS
         plane.count({"id": 7, "event": "a"}, now_ms=now_ms)
-        plane.store.expire(WITH_IDS, now_ms)
+        sum(plane.store.expire(WITH_IDS, now_ms))
     assert plane.store.ledger() == Ledger(received=3, counted=1, duplicate=2)
     first = plane.store.seen(["7"])["7"]
     assert first.sequence == 0
-    plane.store.expire(WITH_IDS, NOW_MS + 64 * 60 * MINUTE_MS + MINUTE_MS + 1)
+    sum(plane.store.expire(WITH_IDS, NOW_MS + 64 * 60 * MINUTE_MS + MINUTE_MS + 1))
     assert plane.store.seen(["7"]) == {}
 
 
@@ -459,7 +459,7 @@ def test_an_id_that_was_counted_late_is_known_for_the_retention_from_then_on(mak
     plane.send({"id": 7, "event": "a"})
     plane.send({"id": 8, "event": "a"}, now_ms=NOW_MS + DAY_MS)
     plane.count(now_ms=NOW_MS + DAY_MS)  # counting was behind: both in one step, or in two
-    plane.store.expire(WITH_IDS, NOW_MS + 2 * DAY_MS)
+    sum(plane.store.expire(WITH_IDS, NOW_MS + 2 * DAY_MS))
     plane.count({"id": 7, "event": "a"}, {"id": 8, "event": "a"}, now_ms=NOW_MS + 2 * DAY_MS)
     assert plane.store.ledger() == Ledger(received=4, counted=2, duplicate=2)
 
@@ -473,7 +473,7 @@ def test_ids_of_old_rejected_events_are_known_from_their_retry_on(make_plane: Ma
     tally = RunTallier(mended, plane.store.seen).tally([_as_chunk(plane.store.rejected_events()[1])])
     assert tally is not None
     assert plane.store.commit_retry([retried(tally)], [plane.store.rejected_events()[1].id], retry_ms)  # cut off after one
-    plane.store.expire(mended, retry_ms)
+    sum(plane.store.expire(mended, retry_ms))
     assert retry_rejected(plane.store, mended, None, retry_ms) == Ledger(received=1, duplicate=1)
     assert plane.store.ledger() == Ledger(received=2, counted=1, duplicate=1)
 
@@ -485,7 +485,7 @@ def test_a_tally_that_took_an_id_for_known_is_refused_once_it_is_forgotten(make_
     tallier = RunTallier(WITH_IDS, plane.store.seen)
     tally = tallier.tally([Chunk(shard, 1, NOW_MS, [json.dumps({"id": 7, "t": NOW_MS}).encode()])])
     assert tally is not None
-    plane.store.expire(WITH_IDS, NOW_MS + 2 * DAY_MS)
+    sum(plane.store.expire(WITH_IDS, NOW_MS + 2 * DAY_MS))
     assert not plane.store.commit(tally, NOW_MS + 2 * DAY_MS)
     assert plane.store.ledger() == Ledger(received=1, counted=1)
 
@@ -495,7 +495,7 @@ def test_what_is_counted_outlives_its_events_when_the_clock_is_set_back(make_pla
     plane = make_plane(kept)
     plane.send({"id": 7, "event": "a"}, now_ms=NOW_MS + 30 * DAY_MS)  # the clock was a month ahead
     plane.count(now_ms=NOW_MS)
-    plane.store.expire(kept, NOW_MS + 30 * DAY_MS)
+    sum(plane.store.expire(kept, NOW_MS + 30 * DAY_MS))
     assert plane.stream.prune(NOW_MS + 30 * DAY_MS, plane.store.positions()) == 0
     assert plane.values() == {("a",): {NOW_MS: 1}}
     assert set(plane.store.seen(["7"])) == {"7"}
@@ -509,18 +509,18 @@ def test_what_has_outlived_its_time_goes(make_plane: MakePlane) -> None:
     plane = make_plane(kept)
     plane.count({"event": "old", "id": 1}, b"{", now_ms=NOW_MS)
     plane.count({"event": "new", "id": 2}, now_ms=NOW_MS + 2 * DAY_MS)
-    assert plane.store.expire(kept, NOW_MS + 2 * DAY_MS + MINUTE_MS) > 0
+    assert sum(plane.store.expire(kept, NOW_MS + 2 * DAY_MS + MINUTE_MS)) > 0
     assert set(plane.values()) == {("old",), ("new",)}  # just as old as allowed
     assert set(plane.store.seen(["1", "2"])) == {"2"}
-    plane.store.expire(kept, NOW_MS + 2 * DAY_MS + MINUTE_MS + 1)
+    sum(plane.store.expire(kept, NOW_MS + 2 * DAY_MS + MINUTE_MS + 1))
     assert set(plane.values()) == {("new",)}
     assert sum(plane.store.totals("events").values()) == 2  # what was counted stays counted
     assert plane.store.rejected_reasons() == {"invalid_json": 1}
-    plane.store.expire(kept, NOW_MS + REJECTED_KEPT_MS + 1)
+    sum(plane.store.expire(kept, NOW_MS + REJECTED_KEPT_MS + 1))
     assert plane.store.rejected_reasons() == {}
     assert plane.store.changes(0) == []
     assert plane.store.ledger().received == 3
-    assert plane.store.expire(kept, NOW_MS + REJECTED_KEPT_MS + 1) == 0
+    assert sum(plane.store.expire(kept, NOW_MS + REJECTED_KEPT_MS + 1)) == 0
 
 
 def test_former_generations_expire_by_the_keep_of_the_present_one(make_plane: MakePlane) -> None:
@@ -534,12 +534,12 @@ def test_former_generations_expire_by_the_keep_of_the_present_one(make_plane: Ma
         return tuple(row)
 
     assert stored() == (3, 6)  # two groups of the first generation, one of the second; two windows each
-    plane.store.expire(plane.definition, NOW_MS + 3 * DAY_MS + MINUTE_MS)
+    sum(plane.store.expire(plane.definition, NOW_MS + 3 * DAY_MS + MINUTE_MS))
     assert stored() == (3, 6)
-    plane.store.expire(plane.definition, NOW_MS + 3 * DAY_MS + MINUTE_MS + 1)
+    sum(plane.store.expire(plane.definition, NOW_MS + 3 * DAY_MS + MINUTE_MS + 1))
     assert stored() == (1, 2)
     assert plane.values() == {(): {NOW_MS: 1}}
-    plane.store.expire(plane.definition, NOW_MS + 6 * DAY_MS)
+    sum(plane.store.expire(plane.definition, NOW_MS + 6 * DAY_MS))
     assert stored() == (1, 0)
     assert plane.store.totals("events") == dict.fromkeys(plane.store.totals("events"), 1)  # stays with the current one
 
@@ -555,7 +555,7 @@ def test_former_generations_stay_where_no_present_keep_tells_their_end(make_plan
     plane = make_plane(definition(events='keep = "2d"'))
     plane.count({"event": "a"})
     plane.declare(parse_definition(f'name = "test"\n[stream]\nevent_time = "t"\n[[counter]]\n{present}'))
-    plane.store.expire(plane.definition, NOW_MS + 100 * DAY_MS)
+    sum(plane.store.expire(plane.definition, NOW_MS + 100 * DAY_MS))
     assert plane.store._fetch("SELECT count(*) FROM cell") == [(2,)]
 
 
@@ -573,11 +573,27 @@ def test_rows_expire_in_transactions_of_a_bounded_size(make_plane: MakePlane, mo
             before[0] = plane.store._writer.total_changes
 
     plane.store._writer.set_trace_callback(note)
-    gone = plane.store.expire(kept, NOW_MS + 40 * DAY_MS)
+    gone = sum(plane.store.expire(kept, NOW_MS + 40 * DAY_MS))
     plane.store._writer.set_trace_callback(None)
     assert (sum(sizes), max(sizes)) == (gone, 3)
     assert plane.values() == plane.values(3_600_000) == {}
     assert plane.store.rejected_reasons() == {} and plane.store.seen(map(str, range(7))) == {}
+
+
+def test_expiry_goes_on_where_it_stands_while_others_count(make_plane: MakePlane, monkeypatch: pytest.MonkeyPatch) -> None:
+    kept = definition(events='group_by = ["event"]\nkeep = "2d"')
+    plane = make_plane(kept)
+    monkeypatch.setattr(expiry, "ROWS_MAX", 3)
+    events = [{"event": f"event {i}"} for i in range(20)]
+    plane.count(*events)
+    later_ms = NOW_MS + 3 * DAY_MS
+    steps = 0
+    for steps, gone in enumerate(plane.store.expire(kept, later_ms), 1):
+        assert gone <= 3
+        # One that was there, so that its rows live on, and one that is new, wherever expiry stands.
+        plane.count(events[19], {"event": "new"}, now_ms=later_ms)
+    assert steps > len(events) * 2 // 3
+    assert plane.values() == {("event 19",): {NOW_MS: 1 + steps}, ("new",): {NOW_MS: steps}}
 
 
 def test_a_full_disk_stores_nothing_of_a_commit_and_later_all(make_plane: MakePlane) -> None:

@@ -3,6 +3,7 @@
 import threading
 from collections.abc import Iterator, Mapping
 from contextlib import closing
+from itertools import count
 from pathlib import Path
 
 import pytest
@@ -53,7 +54,7 @@ def test_a_clock_that_has_been_set_back_is_logged_at_the_start_and_each_minute(
     monkeypatch.setattr(counter_worker, "PRUNE_S", 0.0)
     expire = store.expire
 
-    def expire_and_stop(definition: Definition, at_ms: int) -> int:
+    def expire_and_stop(definition: Definition, at_ms: int) -> Iterator[int]:
         stop.set()
         return expire(definition, at_ms)
 
@@ -63,35 +64,58 @@ def test_a_clock_that_has_been_set_back_is_logged_at_the_start_and_each_minute(
     assert store.ledger().received == 2
 
 
-def test_counters_expire_after_the_stream_is_pruned_and_by_the_same_time(
+def test_counters_expire_after_the_stream_is_pruned_and_by_the_same_time_step_by_step_between_counting(
     data: tuple[SQLiteStream, SQLiteCounterStore], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     stream, store = data
     calls: list[tuple[str, int]] = []
+    stop = threading.Event()
 
     def prune(at_ms: int, _counted: Mapping[int, int]) -> int:
         calls.append(("prune", at_ms))
         return 5
 
-    def expire(_definition: Definition, at_ms: int) -> int:
-        calls.append(("expire", at_ms))
-        return 7
+    def expire(_definition: Definition, at_ms: int) -> Iterator[int]:
+        for step in ("expire, step 1", "expire, step 2"):
+            calls.append((step, at_ms))
+            yield 0
+        stop.set()
 
+    class Counting:
+        def __init__(self, *_: object) -> None: ...
+
+        def step(self, at_ms: int) -> int:
+            calls.append(("count", at_ms))
+            return counter_worker.GATHER_EVENTS
+
+    monkeypatch.setattr(counter_worker, "PRUNE_S", 0.0)
+    monkeypatch.setattr(counter_worker, "EXPIRE_S", 0.0)
+    monkeypatch.setattr(counter_worker, "CountStep", Counting)
+    monkeypatch.setattr(counter_worker, "_log_clock", lambda *_: None)
+    monkeypatch.setattr(counter_worker, "now_ms", count(1).__next__)
     monkeypatch.setattr(stream, "prune", prune)
     monkeypatch.setattr(store, "expire", expire)
-    assert counter_worker.drop_old(stream, store, DEFINITION, 1_000) == 5
-    assert calls == [("prune", 1_000), ("expire", 1_000)]
+    counter_worker.run(stream, store, DEFINITION, stop)
+    # The stream is pruned each time, here; expiry goes on by the time of the pruning that it began with.
+    assert calls == [
+        ("count", 2), ("prune", 4), ("expire, step 1", 4),
+        ("count", 5), ("prune", 7), ("expire, step 2", 4),
+        ("count", 8), ("prune", 10),
+    ]  # fmt: skip
 
 
 def test_nothing_expires_while_the_stream_cannot_be_pruned(
     data: tuple[SQLiteStream, SQLiteCounterStore], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     stream, store = data
+    stop = threading.Event()
 
     def fail(*_: object) -> int:
+        stop.set()
         raise StorageError("the disk is full")
 
+    monkeypatch.setattr(counter_worker, "PRUNE_S", 0.0)
     monkeypatch.setattr(stream, "prune", fail)
     monkeypatch.setattr(store, "expire", lambda *_: pytest.fail("expired"))
-    with pytest.raises(StorageError, match="the disk is full"):
-        counter_worker.drop_old(stream, store, DEFINITION, 1_000)
+    counter_worker.run(stream, store, DEFINITION, stop)
+    assert stop.is_set()

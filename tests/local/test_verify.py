@@ -3,6 +3,7 @@
 import json
 import shutil
 import sqlite3
+from collections import deque
 from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager
 from pathlib import Path
@@ -14,7 +15,7 @@ from tallystream.core.definition import Definition, parse_definition
 from tallystream.core.errors import StorageError
 from tallystream.engine.count import CountStep
 from tallystream.engine.retry import retry_rejected
-from tallystream.local.counter_worker import drop_old
+from tallystream.local import counter_worker
 from tallystream.local.counters import SQLiteCounterStore
 from tallystream.local.data import DataDirectory
 from tallystream.local.stream import SQLiteStream
@@ -78,7 +79,9 @@ class Site:
     def drop_old(self, now_ms: int) -> int:
         """Do what the counter process does each minute."""
         with self.open() as (stream, store):
-            return drop_old(stream, store, self.definition, now_ms)
+            pruned = counter_worker.prune(stream, store, now_ms)
+            deque(store.expire(self.definition, now_ms), maxlen=0)
+            return pruned
 
     def spoil(self, statement: str, file: str = "counters.db") -> None:
         with closing(sqlite3.connect(self.data.path / file)) as connection, connection:

@@ -2,6 +2,7 @@
 
 import json
 import random
+from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
 
@@ -10,7 +11,7 @@ import pytest
 from tallystream.core.definition import parse_definition
 from tallystream.engine.count import CountStep
 from tallystream.engine.retry import retry_rejected
-from tallystream.local.counter_worker import drop_old
+from tallystream.local.counter_worker import prune
 from tallystream.local.data import DataDirectory
 from tallystream.local.verify import verify
 from tallystream.ports import Append
@@ -59,16 +60,21 @@ def test_verify_finds_nothing_whatever_happens(tmp_path: Path, seed: int) -> Non
     stream, store = data.open(definition)
     with closing(stream), closing(store):
         step = CountStep(stream, store, definition)
+        expiring: Iterator[int] = iter(())
         for _ in range(60):
             now_ms += random_.choice((1, 1, 1_000, MINUTE_MS, 4 * MINUTE_MS, -2 * MINUTE_MS))
-            match random_.choice(("send", "send", "send", "count", "count", "drop", "retry", "change")):
+            match random_.choice(("send", "send", "send", "count", "count", "drop", "expire", "retry", "change")):
                 case "send":
                     lines = [line(random_, random_.choice(("t", "t", "t", "at"))) for _ in range(random_.randrange(1, 12))]
                     stream.append([Append(lines, [str(random_.randrange(9)) for _ in lines])], now_ms)
                 case "count":
                     step.step(now_ms)
                 case "drop":
-                    drop_old(stream, store, definition, now_ms)
+                    prune(stream, store, now_ms)
+                    expiring = store.expire(definition, now_ms)
+                case "expire":  # by the time of the last pruning, also when it goes on later
+                    for _ in range(random_.randrange(4)):
+                        next(expiring, None)
                 case "retry":
                     judged = retry_rejected(store, definition, None, now_ms)
                     retried += judged.received - judged.rejected
@@ -77,14 +83,14 @@ def test_verify_finds_nothing_whatever_happens(tmp_path: Path, seed: int) -> Non
                     store.declare(definition, store.positions(), now_ms)
                     step = CountStep(stream, store, definition)
             assert verify(data, definition).differences == []
-        now_ms += 20 * MINUTE_MS
+        now_ms += 4 * 60 * MINUTE_MS  # past the retention of what came while the clock was ahead
         while step.step(now_ms):
             pass
         for definition in definitions:
             store.declare(definition, store.positions(), now_ms)
             judged = retry_rejected(store, definition, None, now_ms)
             retried += judged.received - judged.rejected
-        drop_old(stream, store, definition, now_ms)
+        prune(stream, store, now_ms)
         result = verify(data, definition)
         assert (result.events, result.pruned, result.differences) == (0, store.ledger().received, [])
         ledger = store.ledger()

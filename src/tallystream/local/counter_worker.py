@@ -4,6 +4,7 @@ import logging
 import signal
 import threading
 import time
+from collections.abc import Iterator
 from contextlib import closing, suppress
 from pathlib import Path
 
@@ -23,6 +24,7 @@ GATHER_EVENTS = 5_000  # a step of fewer is small
 POLL_S = 0.01
 IDLE_S = 1.0  # a step is made at least so often, whatever the stream's version says
 PRUNE_S = 60.0
+EXPIRE_S = 0.2  # from one step of expiry to the next: a step takes about 5 ms, so a fortieth of the time at most
 RETRY_S = 1.0  # after an error of the disk
 
 _log = logging.getLogger(__name__)
@@ -43,11 +45,17 @@ def main() -> None:
 
 
 def run(stream: SQLiteStream, store: SQLiteCounterStore, definition: Definition, stop: threading.Event) -> None:
-    """Count until `stop` is set; prune and look at the clock each minute. Errors of the disk are logged and tried again."""
+    """
+    Count until `stop` is set; prune and look at the clock each minute, and expire in between, step by step.
+
+    Errors of the disk are logged and tried again.
+    """
     counting = CountStep(stream, store, definition)
+    expiring: Iterator[int] | None = None
     with suppress(StorageError):  # which counting will meet, too
         _log_clock(stream, now_ms())
     prune_at_s = time.monotonic() + PRUNE_S
+    expire_at_s = 0.0
     while not stop.is_set():
         try:
             version = stream.data_version()
@@ -55,7 +63,12 @@ def run(stream: SQLiteStream, store: SQLiteCounterStore, definition: Definition,
             if time.monotonic() >= prune_at_s:
                 prune_at_s = time.monotonic() + PRUNE_S
                 _log_clock(stream, now_ms())
-                drop_old(stream, store, definition, now_ms())
+                at_ms = now_ms()
+                prune(stream, store, at_ms)
+                expiring = expiring or store.expire(definition, at_ms)
+            if expiring and time.monotonic() >= expire_at_s:
+                expire_at_s = time.monotonic() + EXPIRE_S
+                expiring = expiring if next(expiring, None) is not None else None
         except StorageError as error:
             _log.warning("counting waits, nothing that was accepted is lost: %s", error)
             stop.wait(RETRY_S)
@@ -72,13 +85,11 @@ def _log_clock(stream: SQLiteStream, at_ms: int) -> None:
         _log.warning("%s", warning)
 
 
-def drop_old(stream: SQLiteStream, store: SQLiteCounterStore, definition: Definition, at_ms: int) -> int:
-    """Prune the stream, then expire what was counted, which so always outlives its events; return how many events went."""
+def prune(stream: SQLiteStream, store: SQLiteCounterStore, at_ms: int) -> int:
+    """Drop events that are old and counted from the stream; return how many."""
     positions = store.positions()
     store.sync()  # what is pruned can no longer be counted again
-    pruned = stream.prune(at_ms, positions)
-    store.expire(definition, at_ms)
-    return pruned
+    return stream.prune(at_ms, positions)
 
 
 def _wait_for_events(stream: SQLiteStream, version: int, stop: threading.Event) -> None:

@@ -445,7 +445,7 @@ class SQLiteCounterStore:
 
     # Expiry.
 
-    def expire(self, definition: Definition, now_ms: int) -> int:
+    def expire(self, definition: Definition, now_ms: int) -> Iterator[int]:
         """See ports.CounterStore."""
         return Expiry(self._fetch, self._execute).expire(definition, now_ms)
 
