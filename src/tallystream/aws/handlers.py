@@ -1,7 +1,8 @@
 """
 The functions as Lambda calls them, put together from the environment: what a container makes once, and does with each payload.
 
-TALLY_TABLE names the counter table. The definition lies beside the code, as `tally aws package` put it there.
+TALLY_TABLE names the counter table, TALLY_NAMESPACE where in CloudWatch its metrics go. The definition lies beside the code, as
+`tally aws package` put it there.
 """
 
 import logging
@@ -17,12 +18,13 @@ import msgspec
 
 from tallystream.aws.count import Counting, Delivery, Memory
 from tallystream.aws.dynamodb import DynamoDBTable, make_client
+from tallystream.aws.publish import Datum, Publisher, TableEvent
 from tallystream.aws.records import Batch, KinesisEvent, read_event
 from tallystream.aws.rows import Layout
 from tallystream.aws.table import Steps, Table, perform_all
 from tallystream.core.definition import Definition
 
-PAYLOADS: Final = {"count_handler": KinesisEvent}
+PAYLOADS: Final = {"count_handler": KinesisEvent, "publish_handler": TableEvent}
 """Of which type our own runtime decodes a handler's payload."""
 
 DEFINITION: Final = "definition.json"
@@ -84,15 +86,40 @@ def count_handler(event: KinesisEvent | Mapping[str, Any], context: object) -> N
     _count_function()(event)
 
 
+def publish_handler(event: TableEvent | Mapping[str, Any], context: object) -> None:  # noqa: ARG001
+    """Publish what a batch of the table's changes touched."""
+    _publisher()(event)
+
+
 @cache
 def _count_function() -> CountFunction:
-    environment = os.environ
-    layout = Layout(
-        groups_max=int(environment.get("TALLY_GROUPS_MAX") or Layout().groups_max),
-        write_shards=int(environment.get("TALLY_WRITE_SHARDS") or Layout().write_shards),
+    return CountFunction(_definition(), _layout(), _table(), _now_ms)
+
+
+@cache
+def _publisher() -> Publisher:
+    from botocore.config import Config
+    from botocore.session import get_session
+
+    config = Config(connect_timeout=2, read_timeout=10, retries={"mode": "standard", "total_max_attempts": 5})
+    cloudwatch = get_session().create_client("cloudwatch", config=config)
+    namespace = os.environ["TALLY_NAMESPACE"]
+
+    def put(data: list[Datum]) -> None:
+        cloudwatch.put_metric_data(Namespace=namespace, MetricData=data)
+
+    return Publisher(_definition(), _layout(), _table(), put, _now_ms)
+
+
+def _table() -> DynamoDBTable:
+    return DynamoDBTable(make_client(REQUESTS_MAX), os.environ["TALLY_TABLE"])
+
+
+def _layout() -> Layout:
+    return Layout(
+        groups_max=int(os.environ.get("TALLY_GROUPS_MAX") or Layout().groups_max),
+        write_shards=int(os.environ.get("TALLY_WRITE_SHARDS") or Layout().write_shards),
     )
-    table = DynamoDBTable(make_client(REQUESTS_MAX), environment["TALLY_TABLE"])
-    return CountFunction(_definition(), layout, table, _now_ms)
 
 
 def _definition() -> Definition:
@@ -104,7 +131,7 @@ def _now_ms() -> int:
     return time.time_ns() // 1_000_000
 
 
-_FUNCTIONS: Final[dict[str, Callable[[], object]]] = {"count_handler": _count_function}
+_FUNCTIONS: Final[dict[str, Callable[[], object]]] = {"count_handler": _count_function, "publish_handler": _publisher}
 
 # While a container starts, Lambda lends it more processor than it has afterwards: make now what the first payload needs.
 if make := _FUNCTIONS.get(os.environ.get("_HANDLER", "").rpartition(".")[2]):
