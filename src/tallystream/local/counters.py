@@ -6,32 +6,19 @@ from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any, Literal
 
-import msgspec
-
-from tallystream.core.aggregate import FieldPartial, Partial, merge
-from tallystream.core.counting import CellKey, Cells, Delivery, Ledger, Tally, group_values
+from tallystream.core.counting import Delivery, Ledger, Tally, group_values
 from tallystream.core.definition import Counter, Definition, Stream, fingerprint
 from tallystream.core.group import GroupValue
 from tallystream.local.expiry import Expiry
 from tallystream.local.sqlite import check_format, connect, ensure_schema, snapshot, storage_errors, transaction
+from tallystream.local.tally_writer import ALL_TIME, OutdatedError, TallyWriter, read_partial
 from tallystream.ports import Cell, Change, Generation, RejectedEvent
 
-_SERIES_CACHED_MAX = 100_000
 _VARIABLES_MAX = 500  # bound values in one statement
 
 _REJECTED_BYTES_MAX = 8 * 1024 * 1024  # of rejected events that one read hands out, and what the last of them is over it
 
-_ALL_TIME = -1
-
 _FORMAT = 2  # of the file: one more with each change of counters.sql
-
-
-class _OutdatedError(Exception):
-    """The store is no longer as it was when a tally was made of it; the transaction is rolled back."""
-
-
-_encode_fields = msgspec.json.Encoder().encode
-_decode_fields = msgspec.json.Decoder(tuple[FieldPartial, ...]).decode
 
 
 class SQLiteCounterStore:
@@ -53,7 +40,7 @@ class SQLiteCounterStore:
             check_format(self._reader, path, _FORMAT)
         self._writer_lock = threading.Lock()
         self._reader_lock = threading.RLock()
-        self._series_ids: dict[tuple[int, str], int] = {}  # writer's cache; ids never change
+        self._tallies = TallyWriter(self._writer)
 
     def close(self) -> None:
         """Close the file. The store cannot be used afterwards."""
@@ -144,7 +131,7 @@ class SQLiteCounterStore:
         """See ports.CounterStore."""
         try:
             self._append(tally, now_ms)
-        except _OutdatedError:
+        except OutdatedError:
             return False
         return True
 
@@ -152,8 +139,8 @@ class SQLiteCounterStore:
         with self._counting():
             row = self._writer.execute("SELECT next_sequence FROM position WHERE shard = ?", (tally.shard,)).fetchone()
             if (row[0] if row else 0) != tally.first_sequence:
-                raise _OutdatedError
-            self._apply(tally, now_ms)
+                raise OutdatedError
+            self._tallies.add(tally, now_ms)
             self._writer.executemany(
                 "INSERT INTO rejected (shard, sequence, arrival_ms, reason, message, data) VALUES (?, ?, ?, ?, ?, ?)",
                 [(tally.shard, *line) for line in tally.rejected],
@@ -167,7 +154,7 @@ class SQLiteCounterStore:
         """See ports.CounterStore."""
         try:
             self._move_rejected(tallies, rejected_ids, now_ms)
-        except _OutdatedError:
+        except OutdatedError:
             return False
         return True
 
@@ -178,13 +165,13 @@ class SQLiteCounterStore:
                 marks = ", ".join("?" * len(some))
                 rows += self._writer.execute(f"DELETE FROM rejected WHERE id IN ({marks}) RETURNING shard, sequence", some)
             if len(rows) != len(rejected_ids):
-                raise _OutdatedError
+                raise OutdatedError
             # Not before the start of any generation that it counts in, also when the clock was set back since then.
             (since_ms,) = self._writer.execute("SELECT coalesce(max(since_ms), 0) FROM generation").fetchone()
             retried_ms = max(now_ms, since_ms)
             self._writer.executemany("INSERT INTO retried VALUES (?, ?, ?)", [(*row, retried_ms) for row in rows])
             for tally in tallies:
-                self._apply(tally, now_ms)
+                self._tallies.add(tally, now_ms)
 
     def sync(self) -> None:
         """Return when all commits up to now have reached the disk: before anything is pruned that they were counted from."""
@@ -204,103 +191,8 @@ class SQLiteCounterStore:
                 with transaction(self._writer, self.path):
                     yield
             except BaseException:
-                self._series_ids.clear()  # some may have been new, and are free again
+                self._tallies.forget()
                 raise
-
-    def _apply(self, tally: Tally, now_ms: int) -> None:
-        """Add cells, ledger, seen ids and changes, as one new version."""
-        version = self._writer.execute("UPDATE version SET version = version + 1 RETURNING version").fetchone()[0]
-        # Never earlier than the arrivals, which a clock that was ahead may have set: what is counted must outlive its events.
-        written_ms = max(now_ms, tally.arrived_before_ms)
-        for name, cells in tally.cells.items():
-            if cells:
-                self._apply_cells(name, cells, tally.first_arrival_ms, version, written_ms)
-        for minute_ms, ledger in (*tally.ledgers.items(), (_ALL_TIME, tally.ledger)):
-            self._writer.execute(
-                "INSERT INTO ledger VALUES (?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO UPDATE SET"
-                " received = received + excluded.received, counted = counted + excluded.counted,"
-                " unmatched = unmatched + excluded.unmatched, late = late + excluded.late,"
-                " rejected = rejected + excluded.rejected, duplicate = duplicate + excluded.duplicate",
-                (minute_ms, *ledger),
-            )
-        self._remember_ids(tally, written_ms)
-
-    def _remember_ids(self, tally: Tally, written_ms: int) -> None:
-        rows = [(event_id, *delivery, written_ms) for event_id, delivery in tally.event_ids.items()]
-        stored = self._writer.executemany("INSERT INTO seen VALUES (?, ?, ?, ?) ON CONFLICT DO NOTHING", rows).rowcount
-        if rows and stored != len(rows):
-            raise _OutdatedError  # counting and a retry came upon the same id at the same time
-        repeated = [(written_ms, event_id) for event_id in tally.repeated_ids]
-        known = self._writer.executemany(
-            "UPDATE seen SET written_ms = max(written_ms, ?) WHERE event_id = ?", repeated
-        ).rowcount
-        if repeated and known != len(repeated):
-            raise _OutdatedError
-
-    def _apply_cells(self, counter: str, cells: Cells, first_arrival_ms: int, version: int, written_ms: int) -> None:
-        generation_id = self._generation_id(counter)
-        finest_ms = min(key.window_ms for key in cells)
-        ids: dict[str, int] = {}
-        totals: dict[int, int] = {}
-        rows = []
-        for key, partial in cells.items():
-            series_id = ids.get(key.group)
-            if series_id is None:
-                series_id = ids[key.group] = self._series_id(generation_id, key.group)
-            if key.window_ms == finest_ms:
-                totals[series_id] = totals.get(series_id, 0) + partial.count
-            fields = None
-            if partial.fields:
-                partial = self._merge_stored(series_id, key, partial)
-                fields = _encode_fields(partial.fields).decode()
-            rows.append((series_id, key.window_ms, key.window_start_ms, partial.count, fields, first_arrival_ms, written_ms))
-        # A cell with measured fields was merged above and is replaced; a plain count is added by SQLite itself.
-        self._writer.executemany(
-            "INSERT INTO cell VALUES (?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO UPDATE SET"
-            " count = CASE WHEN excluded.fields IS NULL THEN count ELSE 0 END + excluded.count,"
-            " fields = excluded.fields, first_arrival_ms = min(first_arrival_ms, excluded.first_arrival_ms),"
-            " written_ms = excluded.written_ms",
-            rows,
-        )
-        self._writer.executemany("UPDATE series SET total = total + ? WHERE id = ?", [(n, id_) for id_, n in totals.items()])
-        windows = {(key.window_ms, key.window_start_ms) for key in cells}
-        self._writer.executemany(
-            "INSERT INTO change VALUES (?, ?, ?, ?, ?)"
-            " ON CONFLICT DO UPDATE SET version = excluded.version, written_ms = excluded.written_ms",
-            [(generation_id, window_ms, start_ms, version, written_ms) for window_ms, start_ms in windows],
-        )
-
-    def _merge_stored(self, series_id: int, key: CellKey, partial: Partial) -> Partial:
-        row = self._writer.execute(
-            "SELECT count, fields FROM cell WHERE series_id = ? AND window_ms = ? AND window_start_ms = ?",
-            (series_id, key.window_ms, key.window_start_ms),
-        ).fetchone()
-        return partial if row is None else merge(_partial(*row), partial)
-
-    def _generation_id(self, counter: str) -> int:
-        # Another process may have declared a new definition since: ask again in every transaction.
-        row = self._writer.execute("SELECT id FROM generation WHERE counter = ? AND is_current", (counter,)).fetchone()
-        if row is None:
-            raise LookupError(f"counter {counter!r} was not declared")
-        generation_id: int = row[0]
-        return generation_id
-
-    def _series_id(self, generation_id: int, key: str) -> int:
-        series_id = self._series_ids.get((generation_id, key))
-        if series_id is None:
-            row = self._writer.execute(
-                "SELECT id FROM series WHERE generation_id = ? AND key = ?", (generation_id, key)
-            ).fetchone()
-            if row is None:
-                # Not cached: this transaction may still be rolled back, and the id with it.
-                found: int = self._writer.execute(
-                    "INSERT INTO series (generation_id, key, total) VALUES (?, ?, 0) RETURNING id", (generation_id, key)
-                ).fetchone()[0]
-                return found
-            if len(self._series_ids) >= _SERIES_CACHED_MAX:
-                self._series_ids.clear()
-            series_id = self._series_ids[generation_id, key] = row[0]
-        return series_id
 
     # Reading.
 
@@ -320,7 +212,7 @@ class SQLiteCounterStore:
 
     def ledger(self) -> Ledger:
         """See ports.CounterStore."""
-        rows = self._fetch(f"SELECT {', '.join(Ledger._fields)} FROM ledger WHERE minute_ms = ?", (_ALL_TIME,))
+        rows = self._fetch(f"SELECT {', '.join(Ledger._fields)} FROM ledger WHERE minute_ms = ?", (ALL_TIME,))
         return Ledger(*rows[0]) if rows else Ledger()
 
     def throughput(self, since_ms: int) -> list[tuple[int, Ledger]]:
@@ -357,7 +249,7 @@ class SQLiteCounterStore:
         for series_id, start_ms, count, fields in self._cell_rows(
             "window_start_ms, count, fields", counter, window_ms, from_ms, to_ms, series_ids
         ):
-            yield Cell(series_id, start_ms, _partial(count, fields))
+            yield Cell(series_id, start_ms, read_partial(count, fields))
 
     def counts(
         self,
@@ -480,10 +372,6 @@ class SQLiteCounterStore:
                 " AND window_ms = ? AND window_start_ms >= ? AND window_start_ms < ? ORDER BY series_id, window_start_ms",
                 (*some, window_ms, from_ms, to_ms),
             )
-
-
-def _partial(count: int, fields: str | None) -> Partial:
-    return Partial(count) if fields is None else Partial(count, _decode_fields(fields))
 
 
 def _slices(values: Sequence[Any]) -> Iterator[Sequence[Any]]:
