@@ -55,9 +55,30 @@ def fill(directory: Path) -> None:
 def test_init_writes_a_definition_that_is_right(tmp_path: Path) -> None:
     assert tally(tmp_path, "init").stdout.startswith("wrote tally.toml; ")
     assert parse_definition((tmp_path / "tally.toml").read_text()).name == "web-analytics"
-    assert (
-        tally(tmp_path, "check").stdout == "tally.toml is right: 'web-analytics' counts events, pages, campaigns, donations\n"
+    assert tally(tmp_path, "check").stdout == (
+        "tally.toml is right: 'web-analytics' counts events, pages, campaigns, donations\n"
+        "9 alarms, nobody is told: add a [[notify]], and name it in the `notify` of an alarm\n"
     )
+
+
+@pytest.mark.parametrize(
+    ("notify", "said"),
+    [
+        ([[], []], "2 alarms, nobody is told: name log or pager in the `notify` of an alarm"),
+        ([["log"], []], "2 alarms: 1 tells log; 1 nobody"),
+        ([["log"], ["pager", "log"]], "2 alarms: told are log, pager"),
+        ([["pager"]], "1 alarm: told is pager"),
+        ([], None),
+    ],
+)
+def test_check_says_who_is_told_of_alarms(directory: Path, notify: list[list[str]], said: str | None) -> None:
+    alarms = "".join(
+        f'[[alarm]]\nname = "alarm-{number}"\nsystem = "disk_free_percent"\ncomparison = "<"\nthreshold = 5\nnotify = {names}\n'
+        for number, names in enumerate(notify)
+    )
+    channels = "".join(f'[[notify]]\nname = "{name}"\ntype = "command"\ncommand = ["true"]\n' for name in ("log", "pager"))
+    (directory / "tally.toml").write_text(DEFINITION + alarms + channels)
+    assert tally(directory, "check").stdout.splitlines()[1:] == ([] if said is None else [said])
 
 
 def test_init_replaces_a_file_only_when_forced(tmp_path: Path) -> None:

@@ -8,7 +8,8 @@ import click
 from click.core import ParameterSource
 
 from tallystream.cli.options import config_option, read_definition
-from tallystream.core.definition import definition_schema, parse_definition
+from tallystream.core.alarm import Actions
+from tallystream.core.definition import Definition, definition_schema, parse_definition
 from tallystream.core.errors import TallystreamError
 
 
@@ -51,8 +52,8 @@ def check(ctx: click.Context, path: Path | None, config: Path, schema: bool) -> 
     """
     Find every mistake in a definition, named as PATH or, as for the other commands, with --config.
 
-    Each is shown with its key, what was found, what is allowed, and how to mend it. Exits with 0 if there is none, 1 if there
-    are some, 2 if the file cannot be read.
+    Each is shown with its key, what was found, what is allowed, and how to mend it; without any, what is counted and who is
+    told of alarms. Exits with 0 if there is none, 1 if there are some, 2 if the file cannot be read.
     """
     if schema:
         click.echo(json.dumps(definition_schema(), indent=2, ensure_ascii=False))
@@ -64,3 +65,30 @@ def check(ctx: click.Context, path: Path | None, config: Path, schema: bool) -> 
     definition = parse_definition(read_definition(path))
     counters = ", ".join(counter.name for counter in definition.counters)
     click.echo(f"{path} is right: {definition.name!r} counts {counters}")
+    if definition.alarms:
+        click.echo(summarize_alarms(definition))
+
+
+def summarize_alarms(definition: Definition) -> str:
+    """Return a line that says how many alarms there are, one or more, and who is told of them."""
+    told = [told_channels(alarm.actions) for alarm in definition.alarms]
+    silent = told.count(set())
+    alarms = f"{len(told)} {'alarm' if len(told) == 1 else 'alarms'}"
+    if silent == len(told):
+        known = " or ".join(channel.name for channel in definition.channels)
+        how = (
+            f"name {known} in the `notify` of an alarm"
+            if known
+            else "add a [[notify]], and name it in the `notify` of an alarm"
+        )
+        return f"{alarms}, nobody is told: {how}"
+    channels = ", ".join(channel.name for channel in definition.channels if any(channel.name in names for names in told))
+    if silent:
+        heard = len(told) - silent
+        return f"{alarms}: {heard} {'tells' if heard == 1 else 'tell'} {channels}; {silent} nobody"
+    return f"{alarms}: told {'are' if ', ' in channels else 'is'} {channels}"
+
+
+def told_channels(actions: Actions) -> set[str]:
+    """Return the names of the channels that are told of some state."""
+    return {*actions.alarm, *actions.ok, *actions.insufficient_data}

@@ -9,6 +9,7 @@ from typing import Final
 import click
 from msgspec.structs import replace
 
+from tallystream.cli.definition import told_channels
 from tallystream.cli.options import config_option, read_definition
 from tallystream.core.alarm import Actions, CounterSource, DecidingDatapoint, FixedThreshold, MetricAlarm, State, Transition
 from tallystream.core.channel import Channel
@@ -40,10 +41,10 @@ def list_(config: Path) -> None:
     """List the channels: name, type, how many alarms use it, and what it lacks."""
     definition = parse_definition(read_definition(config))
     if not definition.channels:
-        click.echo("no channels; add a [[notify]] to the definition")
+        click.echo("no channels, so nobody is told of alarms; add a [[notify]]: what `tally init` writes has one of each type")
     width = max((len(channel.name) for channel in definition.channels), default=0)
     for channel in definition.channels:
-        users = sum(channel.name in _told(alarm.actions) for alarm in definition.alarms)
+        users = sum(channel.name in told_channels(alarm.actions) for alarm in definition.alarms)
         missing = [name for name in required_variables(channel) if not os.environ.get(name)]
         lacks = f"; not set in this environment: {', '.join(missing)}" if missing else ""
         click.echo(f"{channel.name:{width}}  {_type(channel):7}  {users} {'alarm' if users == 1 else 'alarms'}{lacks}")
@@ -120,10 +121,6 @@ def _test_alarm(channel: str, definition: Definition) -> MetricAlarm:
 
 def _window_ms(definition: Definition) -> int:
     return definition.counters[0].windows_ms[0]
-
-
-def _told(actions: Actions) -> set[str]:
-    return {*actions.alarm, *actions.ok, *actions.insufficient_data}
 
 
 def _type(channel: Channel) -> str:

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import click
 
+from tallystream.cli.definition import summarize_alarms
 from tallystream.cli.options import config_option, data_option, read_definition
 from tallystream.core.window import format_duration
 from tallystream.local.app import Started, UpSettings, read_tokens
@@ -58,4 +59,6 @@ def describe(started: Started) -> str:
             lines.append(
                 f"    counter {counter.name!r} changed: generation {number} starts now; its earlier counts stay, apart"
             )
+    if started.definition.alarms:
+        lines.append(f"  {summarize_alarms(started.definition)}")
     return "\n".join(lines)
