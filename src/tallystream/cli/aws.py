@@ -1,8 +1,8 @@
 """`tally aws`: the same definition as a stack on AWS."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -10,6 +10,9 @@ from tallystream.aws.template import Architecture, StackSettings
 from tallystream.cli.options import config_option, read_definition
 from tallystream.core.definition import Definition, parse_definition
 from tallystream.core.errors import TallystreamError
+
+if TYPE_CHECKING:
+    from tallystream.aws.deploy import Account, Progress
 
 Command = Callable[..., Any]
 
@@ -165,6 +168,135 @@ def cost(
     click.echo("\nassuming:")
     for assumption in found.assumptions:
         click.echo(f"- {assumption}")
+
+
+def _stack_option(command: Command) -> Command:
+    """Add --stack and --region."""
+    stack = click.option("--stack", metavar="NAME", help="The stack; by default named as the definition.")
+    region = click.option("--region", metavar="NAME", help="AWS's region; by default that of your AWS settings.")
+    changed: Command = stack(region(command))
+    return changed
+
+
+def _yes_option(command: Command) -> Command:
+    """Add --yes."""
+    return click.option("--yes", is_flag=True, help="Do not ask.")(command)
+
+
+@aws.command()
+@config_option
+@_stack_option
+@_settings_options
+@_yes_option
+def deploy(config: Path, stack: str | None, region: str | None, yes: bool, **settings: Any) -> None:
+    """
+    Make the stack of a definition on AWS, or change it to what the definition says now.
+
+    What would change is shown first, as a table, and nothing is changed before you say yes.
+    """
+    from tallystream.aws.deploy import Account, check_stack_name, stack_name
+    from tallystream.aws.package import Target, build_package
+    from tallystream.aws.template import make_stack
+
+    definition = _definition(config)
+    name = check_stack_name(stack) if stack else stack_name(definition.name)
+    made = make_stack(definition, StackSettings(**settings))
+    _warn(made.warnings)
+    account = Account(region)
+    built = build_package(definition, Target(settings["architecture"]))
+    plan = account.plan(name, made.template, built, definition.name)
+    if not plan.changes:
+        click.echo(f"the stack {name} in {account.region} is as the definition says; nothing to do")
+        return
+    click.echo(
+        f"{'a new stack' if plan.is_new else 'changes of the stack'} {name} in {account.region}, account {account.number}:\n"
+    )
+    rows = [
+        ("action", "resource", "type", "replaced"),
+        *((c.action, c.logical_id, c.resource_type, c.replacement) for c in plan.changes),
+    ]
+    _echo_table(rows)
+    if not yes and not click.confirm("\nexecute?"):
+        account.discard(name, plan)
+        click.echo("nothing was changed")
+        return
+    _echo_progress(account.execute(name, plan, built))
+    click.echo(f"the stack {name} is deployed")
+    _echo_outputs(account, name)
+
+
+@aws.command()
+@config_option
+@_stack_option
+@click.pass_context
+def status(ctx: click.Context, config: Path, stack: str | None, region: str | None) -> None:
+    """Show how a stack is: its outputs and its alarms. Exits with 1 if there is none."""
+    from tallystream.aws.deploy import Account
+
+    account = Account(region)
+    name = _stack_name(config, stack)
+    if not _echo_outputs(account, name):
+        click.echo(f"there is no stack {name} in {account.region}", err=True)
+        ctx.exit(1)
+
+
+@aws.command()
+@config_option
+@_stack_option
+@_yes_option
+def destroy(config: Path, stack: str | None, region: str | None, yes: bool) -> None:
+    """
+    Delete a stack with everything in it: events, counters, alarms, logs.
+
+    The metrics stay until CloudWatch forgets them, after 15 months; they cost nothing.
+    """
+    from tallystream.aws.deploy import Account
+
+    account = Account(region)
+    name = _stack_name(config, stack)
+    found = account.summary(name)
+    if found is not None:
+        for output, value in found.outputs.items():
+            click.echo(f"{output}: {value}")
+        prompt = f"delete the stack {name} in {account.region}, with all events and counters in it?"
+        if not yes and not click.confirm(prompt):
+            click.echo("nothing was deleted")
+            return
+    _echo_progress(account.destroy(name))
+    if found is None:
+        click.echo(f"there is no stack {name} in {account.region}; nothing to delete")
+        return
+    click.echo(f"the stack {name} is gone; its metrics stay in CloudWatch until they are 15 months old")
+
+
+def _stack_name(config: Path, stack: str | None) -> str:
+    from tallystream.aws.deploy import check_stack_name, stack_name
+
+    return check_stack_name(stack) if stack else stack_name(_definition(config).name)
+
+
+def _echo_outputs(account: "Account", name: str) -> bool:
+    found = account.summary(name)
+    if found is None:
+        return False
+    click.echo(f"{name}: {found.status}")
+    _echo_table(list(found.outputs.items()))
+    if found.alarms:
+        click.echo()
+        _echo_table(sorted(found.alarms.items()))
+    return True
+
+
+def _echo_progress(happening: "Iterator[Progress]") -> None:
+    for progress in happening:
+        reason = f": {progress.reason}" if progress.reason else ""
+        click.echo(f"{progress.status:20} {progress.logical_id} ({progress.resource_type}){reason}")
+
+
+def _echo_table(rows: Sequence[tuple[str, ...]]) -> None:
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    for row in rows:
+        click.echo("  ".join(f"{cell:{width}}" for cell, width in zip(row, widths, strict=True)).rstrip())
 
 
 def _definition(config: Path) -> Definition:
