@@ -426,7 +426,8 @@ class AlarmStore(Protocol):
         handed to it again: what became of it is not known. Returns [] for a session that is not the newest.
         Waiting notifications of a channel are put together into a message here, once and for all: those of at least
         group_wait_ms, or from a time that is yet to come, and with them all that wait, oldest first. A time to try again that
-        lies further ahead than RETRY_PAUSE_MS_MAX is due: the clock was set.
+        lies further ahead than RETRY_PAUSE_MS_MAX is due: the clock was set. When a message is put together, those of the same
+        alarms that failed before become due, and go first, so that nobody hears of an ALARM after its OK.
         Cost: a read when nothing is due.
         """
         ...
@@ -456,5 +457,9 @@ class AlarmStore(Protocol):
         ...
 
     def expire(self, now_ms: int) -> int:
-        """Delete history and messages older than 90 days, and samples older than eight; return how many rows went."""
+        """
+        Delete history and messages older than 90 days, and samples older than eight; return how many rows went.
+
+        What waits to be delivered stays, whatever the clock says.
+        """
         ...

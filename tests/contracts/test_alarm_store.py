@@ -342,6 +342,25 @@ def test_a_failed_message_is_tried_again_when_it_is_time(store: AlarmStore) -> N
     assert store.undelivered(NOW_MS + 9_000) == []
 
 
+def test_what_failed_goes_before_what_is_newer_of_the_same_alarm(store: AlarmStore) -> None:
+    session = store.open_session(NOW_MS)
+    failed = []
+    for key in (LOW, AlarmKey("high"), AlarmKey("low", '["a"]')):
+        change(store, "ALARM", "hook", key=key)
+        (message,) = store.lease(session, {"hook": ALONE}, NOW_MS, 1)
+        store.mark_failed(session, message.id, "refused", NOW_MS + 1_800_000, NOW_MS)
+        failed.append(message.id)
+    change(store, "OK", "hook", at_ms=NOW_MS + 60_000)
+    (first,) = store.lease(session, {"hook": ALONE}, NOW_MS + 60_000, 1)
+    assert (first.id, first.attempts) == (failed[0], 1)
+    # When it fails once more, the newer one does not wait for it, nor is it tried over and over.
+    store.mark_failed(session, first.id, "refused", NOW_MS + 1_800_000, NOW_MS + 60_000)
+    (second,) = store.lease(session, {"hook": ALONE}, NOW_MS + 60_000, 1)
+    assert new_states([second]) == [["OK"]]
+    store.mark_sent(session, second.id, NOW_MS + 60_000)
+    assert store.lease(session, {"hook": ALONE}, NOW_MS + 60_000, 1) == []
+
+
 def test_what_is_given_up_is_never_tried_again_and_shown_for_a_day(store: AlarmStore) -> None:
     change(store, "ALARM", "mail")
     session = store.open_session(NOW_MS)
@@ -406,18 +425,31 @@ def test_what_waits_to_be_told_is_not_old_though_no_message_was_ever_made(store:
     assert new_states([message]) == [["ALARM"]]
 
 
+def test_what_was_not_delivered_is_not_old(store: AlarmStore) -> None:
+    for number, key in enumerate((LOW, AlarmKey("high"))):
+        change(store, "ALARM", "mail", key=key, at_ms=NOW_MS + number)
+    session = store.open_session(NOW_MS)
+    (message,) = store.lease(session, {"mail": ALONE}, NOW_MS, 1)
+    store.mark_failed(session, message.id, "no", NOW_MS + 5_000, NOW_MS)
+    store.expire(NOW_MS + 400 * DAY_MS)  # a clock that was never set before
+    messages = store.lease(session, {"mail": ALONE}, NOW_MS + 400 * DAY_MS, 10)
+    assert [[item.key for item in message.items] for message in messages] == [[LOW], [AlarmKey("high")]]
+
+
 def test_old_things_go_and_what_a_state_came_from_stays(store: AlarmStore) -> None:
     session = store.open_session(NOW_MS)
     for number, state in enumerate(("OK", "ALARM")):
         change(store, state, "mail", at_ms=NOW_MS + number)  # type: ignore[arg-type]
     (message,) = store.lease(session, {"mail": ChannelTiming(1, 1)}, NOW_MS + 1, 1)
-    store.mark_failed(session, message.id, "no", NOW_MS + 5_000, NOW_MS + 1)
+    store.mark_failed(session, message.id, "no", None, NOW_MS + 1)
+    (message,) = store.lease(session, {"mail": ChannelTiming(1, 1)}, NOW_MS + 2, 1)
+    store.mark_sent(session, message.id, NOW_MS + 2)
     mute = store.add_mute(["low"], NOW_MS, NOW_MS + 100, "", "")
     store.add_samples({"disk_free_percent": Decimal(1)}, NOW_MS)
     assert store.expire(NOW_MS + 8 * DAY_MS) == 0
     assert store.expire(NOW_MS + 8 * DAY_MS + 1) == 1
     assert store.samples("disk_free_percent", 0, NOW_MS * 2) == []
-    assert len(store.history()) == 3
+    assert len(store.history()) == 5
     assert store.expire(NOW_MS + 91 * DAY_MS) > 0
     assert [item.transition.new_state for item in store.history() if item.transition] == ["ALARM"]
     assert store.statuses()[LOW].transition_id == store.history()[0].id

@@ -16,7 +16,7 @@ from pathlib import Path
 from tallystream.core.definition import Definition, parse_definition
 from tallystream.core.errors import StorageError
 from tallystream.engine.alarms import AlarmStep, measure_system
-from tallystream.engine.notify import NotifyStep, Sender
+from tallystream.engine.notify import GIVEN_UP_MS, NotifyStep, Sender
 from tallystream.local.alarms import SQLiteAlarmStore
 from tallystream.local.channels import make_senders
 from tallystream.local.child import WorkerSettings, announce_ready, end_with_parent, read_settings
@@ -85,6 +85,7 @@ def run(
             evaluation.step(now_ms())
             if started_s >= expire_at_s:
                 expire_at_s = started_s + EXPIRE_S
+                alarms.give_up_others([channel.name for channel in definition.channels], GIVEN_UP_MS, now_ms())
                 alarms.expire(now_ms())
             _wait(store, version, started_s, stop)
         except StorageError as error:

@@ -1,7 +1,7 @@
 """The alarm store in SQLite: states, transitions, mutes and samples, and the outbox that commits with them."""
 
 import threading
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from decimal import Decimal
 from pathlib import Path
@@ -281,13 +281,27 @@ class SQLiteAlarmStore:
     def mark_failed(self, session: int, message_id: str, error: str, retry_ms: int | None, now_ms: int) -> None:
         """See ports.AlarmStore."""
         with self._writer_lock, transaction(self._writer, self.path):
-            if session != self._newest_session():
-                return
-            message = outbox.fail(self._writer, message_id, error, retry_ms, now_ms)
-            if message is not None and retry_ms is None:
-                for item in self._items_of(message.number):
-                    summary = f"{message.channel} could not be told: {item.summary}. Given up after {message.attempts} attempts"
-                    self._remember(item.key, now_ms, "Action", f"{summary}: {error}")
+            if session == self._newest_session():
+                self._fail(message_id, error, retry_ms, now_ms)
+
+    def _fail(self, message_id: str, error: str, retry_ms: int | None, now_ms: int) -> None:
+        message = outbox.fail(self._writer, message_id, error, retry_ms, now_ms)
+        if message is not None and retry_ms is None:
+            for item in self._items_of(message.number):
+                summary = f"{message.channel} could not be told: {item.summary}. Given up after {message.attempts} attempts"
+                self._remember(item.key, now_ms, "Action", f"{summary}: {error}")
+
+    def give_up_others(self, channels: Collection[str], waited_ms: int, now_ms: int) -> int:
+        """
+        Give up what has waited so long for other channels than these, which a definition has no more; return how many messages.
+
+        Without it, they would count as undelivered for as long as they are kept, and be sent if the channel ever came back.
+        """
+        with self._writer_lock, transaction(self._writer, self.path):
+            messages = outbox.abandoned(self._writer, channels, waited_ms, now_ms, self._new_id)
+            for message_id in messages:
+                self._fail(message_id, "the definition has no such channel any more", None, now_ms)
+        return len(messages)
 
     def undelivered(self, now_ms: int, limit: int = 50) -> list[Undelivered]:
         """See ports.AlarmStore."""

@@ -5,12 +5,17 @@ Every function works inside a transaction, or a read, of its caller.
 """
 
 import sqlite3
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from typing import Final, NamedTuple
 
 from tallystream.ports import RETRY_PAUSE_MS_MAX, ChannelTiming, Undelivered
 
 _GIVEN_UP_SHOWN_MS: Final = 86_400_000
+
+_ABANDONED_AT_ONCE: Final = 1_000
+
+_PULLED_MAX: Final = 50
+"""Older messages that are tried again before a new one about the same alarm: where there are more, receivers are long gone."""
 
 _DUE = "channel = ? AND due_ms IS NOT NULL AND (due_ms <= ? OR due_ms > ?)"
 
@@ -68,6 +73,24 @@ def put_together(
                 "  ORDER BY created_ms, transition_id LIMIT ?)",
                 (number, channel, channel, timing.group_max if timing.group_wait_ms else 1),
             )
+            _pull_older(connection, channel, number)
+
+
+def _pull_older(connection: sqlite3.Connection, channel: str, number: int) -> None:
+    """
+    Try again now, and first, what failed and tells of an alarm that a new message tells of.
+
+    Otherwise a receiver that is back would get the new message at once and the old one up to an hour later: ALARM after OK.
+    """
+    connection.execute(
+        "UPDATE message SET due_ms = 0 WHERE number IN ("
+        "SELECT older.number FROM (SELECT number FROM message WHERE channel = :channel AND due_ms IS NOT NULL"
+        "  AND number < :number ORDER BY number DESC LIMIT :some) AS older"
+        " CROSS JOIN notification ON message_number = older.number CROSS JOIN history ON id = transition_id"
+        " WHERE (alarm, group_key) IN (SELECT alarm, group_key FROM notification JOIN history ON id = transition_id"
+        "  WHERE message_number = :number))",
+        {"channel": channel, "number": number, "some": _PULLED_MAX},
+    )
 
 
 def due(connection: sqlite3.Connection, channels: Mapping[str, ChannelTiming], now_ms: int, limit: int) -> list[OutboxMessage]:
@@ -116,14 +139,31 @@ def undelivered(connection: sqlite3.Connection, now_ms: int, limit: int) -> list
     ]
 
 
+def abandoned(
+    connection: sqlite3.Connection, channels: Collection[str], waited_ms: int, now_ms: int, new_id: Callable[[], str]
+) -> list[str]:
+    """Return the ids of the messages, put together where they were not, that have waited so long for none of these channels."""
+    rows = connection.execute(
+        "SELECT channel FROM notification WHERE message_number IS NULL"
+        " UNION SELECT channel FROM message WHERE due_ms IS NOT NULL"
+    ).fetchall()
+    found = []
+    for channel in [channel for (channel,) in rows if channel not in channels]:
+        put_together(connection, {channel: ChannelTiming(waited_ms, _ABANDONED_AT_ONCE)}, now_ms, _ABANDONED_AT_ONCE, new_id)
+        found += connection.execute(
+            "SELECT id FROM message WHERE channel = ? AND due_ms IS NOT NULL AND number IN"
+            " (SELECT message_number FROM notification WHERE created_ms <= ?) ORDER BY number",
+            (channel, now_ms - waited_ms),
+        ).fetchall()
+    return [message_id for (message_id,) in found]
+
+
 def expire(connection: sqlite3.Connection, before_ms: int) -> int:
-    """Delete messages that were made before then, and what has waited since before then; return how many."""
-    gone = connection.execute("DELETE FROM message WHERE created_ms < ?", (before_ms,)).rowcount
+    """Delete messages that were made before then, unless they wait to be delivered; return how many."""
+    gone = connection.execute("DELETE FROM message WHERE created_ms < ? AND ended_ms IS NOT NULL", (before_ms,)).rowcount
+    # NULL is, to SQL, not in a table without rows: those that wait would go while no message was ever made.
     connection.execute(
-        "DELETE FROM notification WHERE message_number IS NULL AND created_ms < ?"
-        # NULL is, to SQL, not in a table without rows: those that wait would go while no message was ever made.
-        " OR message_number IS NOT NULL AND message_number NOT IN (SELECT number FROM message)",
-        (before_ms,),
+        "DELETE FROM notification WHERE message_number IS NOT NULL AND message_number NOT IN (SELECT number FROM message)"
     )
     return gone
 
