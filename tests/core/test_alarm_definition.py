@@ -455,6 +455,12 @@ def test_mistakes_in_conditions_on_the_past(text: str, key: str, found: str, all
     assert remedy in problem.remedy
 
 
+def test_a_band_is_learnt_from_enough_windows() -> None:
+    (problem,) = problems_of(f'[[alarm]]\nname = "a"\n{EVENTS.replace("1m", "1h")}band = 3\nweeks = 2')
+    allowed = "from 3 up: a band is learnt from at least 8 windows, and windows are few"
+    assert problem == Problem('alarm "a".weeks', "2, with windows of 1h", allowed, "write 3")
+
+
 def test_a_band_has_no_comparison_with_its_edge() -> None:
     (problem,) = problems_of(f'[[alarm]]\nname = "a"\n{EVENTS.replace("<", ">=")}band = 3')
     assert problem == Problem('alarm "a".comparison', '">="', 'with a band, "<", ">" or "outside"', 'write ">"')

@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from typing import Any, Final
 
 from tallystream.core.alarm_definition import GROUPS_MAX_DEFAULT, write_measure
+from tallystream.core.baseline import VALUES_MIN, values_of_a_week
 from tallystream.core.composite import find_cycle
 from tallystream.core.errors import Problem
 from tallystream.core.reading import Table, join_key, show
@@ -157,6 +158,13 @@ def _check_periods(alarm: Table) -> Iterator[Problem]:
     if values["baseline"] is not None and values["baseline"] % window_ms:
         found, allowed = show(format_duration(values["baseline"])), f"a multiple of window, {format_duration(window_ms)}"
         yield Problem(alarm.at("baseline"), found, allowed, 'write for example "7d"')
+    weeks = values["weeks"] or 0
+    weeks_min = -(-VALUES_MIN // values_of_a_week(window_ms))
+    if values["band"] is not None and 0 < weeks < weeks_min:
+        allowed = f"from {weeks_min} up: a band is learnt from at least {VALUES_MIN} windows, and windows are few"
+        yield Problem(
+            alarm.at("weeks"), f"{weeks}, with windows of {format_duration(window_ms)}", allowed, f"write {weeks_min}"
+        )
 
 
 def _check_counter(alarm: Table, counter: Table) -> Iterator[Problem]:

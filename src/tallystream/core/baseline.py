@@ -43,6 +43,11 @@ def slot_of(window_start_ms: int, window_ms: int) -> Window:
     return Window(start_ms, start_ms + slot_ms)
 
 
+def values_of_a_week(window_ms: int) -> int:
+    """Return how many windows an expectation can be learnt from in each week: those of its slot and of the slots next to it."""
+    return 3 * max(1, HOUR_MS // window_ms)
+
+
 def history_spans(slot: Window, weeks: int) -> list[Window]:
     """Return what an expectation is learnt from, oldest first: each week's same slot, with the slots next to it."""
     length_ms = slot.end_ms - slot.start_ms
