@@ -3,7 +3,7 @@
 import os
 import socket
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from itertools import count
 from pathlib import Path
 from typing import Any
@@ -13,6 +13,7 @@ import httpx
 import pytest
 from botocore.config import Config
 
+from tallystream.aws.client import DynamoDBClient, make_client
 from tests.aws.proxy import FaultyProxy
 from tests.waiting import wait_until
 
@@ -62,6 +63,20 @@ def aws_environment(ministack: str, monkeypatch: pytest.MonkeyPatch) -> str:
     }.items():
         monkeypatch.setenv(name, value)
     return ministack
+
+
+@pytest.fixture
+def connect(aws_environment: str) -> Iterator[Callable[[], DynamoDBClient]]:
+    """Make clients of the environment as it is at the time; they are closed when the test ends."""
+    clients: list[DynamoDBClient] = []
+
+    def connect() -> DynamoDBClient:
+        clients.append(make_client())
+        return clients[-1]
+
+    yield connect
+    for client in clients:
+        client.close()
 
 
 @pytest.fixture

@@ -8,7 +8,7 @@ from typing import Literal, Self
 
 import httpx
 
-Fault = Literal["throttle", "fail", "lose the request", "lose the answer"]
+Fault = Literal["throttle", "fail", "lose the request", "lose the answer", "answer nonsense"]
 
 
 class FaultyProxy:
@@ -33,6 +33,8 @@ class FaultyProxy:
                 elif fault == "throttle":
                     kind = "com.amazonaws.dynamodb.v20120810#ProvisionedThroughputExceededException"
                     self._answer(400, b'{"__type": "%s", "message": "throttled"}' % kind.encode())
+                elif fault == "answer nonsense":
+                    self._answer(502, b"<html>Bad Gateway</html>")
                 elif fault == "fail":
                     self._answer(500, b'{"__type": "InternalServerError", "message": "failed"}')
                 else:

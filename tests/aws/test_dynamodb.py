@@ -4,13 +4,14 @@ import json
 import random
 from base64 import b64encode
 from collections import Counter
+from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
-import botocore.exceptions
 import pytest
 
-from tallystream.aws.dynamodb import ATTEMPTS_MAX, DynamoDBTable, TableBusyError, make_client
+from tallystream.aws.client import DynamoDBClient, DynamoDBError
+from tallystream.aws.dynamodb import ATTEMPTS_MAX, DynamoDBTable, TableBusyError
 from tallystream.aws.handlers import CountFunction
 from tallystream.aws.rows import Layout, ledger_key, read_cell_key
 from tallystream.aws.table import Admit, At, Find, Item, Key, PutAll, Table, Update
@@ -32,7 +33,7 @@ where = "amount > 0"
 windows = ["1m"]
 measures = ["sum(amount)", "max(amount)"]
 """)
-FAULTS: tuple[Fault, ...] = ("throttle", "fail", "lose the request", "lose the answer")
+FAULTS: tuple[Fault, ...] = ("throttle", "fail", "lose the request", "lose the answer", "answer nonsense")
 
 
 def payload(first: int, records: list[bytes]) -> dict[str, Any]:
@@ -77,9 +78,12 @@ def items(dynamodb: Any, name: str, pk: str) -> list[dict[str, Any]]:
     return found
 
 
-def hurried_table(name: str) -> DynamoDBTable:
-    """The table through a real client; its pauses take no time."""
-    return DynamoDBTable(make_client(16), name, sleep=lambda seconds: None)
+Connect = Callable[[], DynamoDBClient]
+
+
+def new_function(connect: Connect, name: str) -> CountFunction:
+    """A function in a new container; its pauses take no time."""
+    return CountFunction(DEFINITION, Layout(), DynamoDBTable(connect(), name, sleep=lambda seconds: None), lambda: NOW_MS)
 
 
 def expected(records: list[bytes]) -> dict[tuple[str, int, str], int]:
@@ -97,7 +101,7 @@ def expected(records: list[bytes]) -> dict[tuple[str, int, str], int]:
 
 @pytest.mark.parametrize("seed", range(3))
 def test_nothing_is_lost_or_doubled_when_requests_and_answers_are(
-    dynamodb: Any, table_name: str, proxy: FaultyProxy, seed: int
+    dynamodb: Any, table_name: str, proxy: FaultyProxy, connect: Connect, seed: int
 ) -> None:
     chance = random.Random(seed)
     happened: Counter[str] = Counter()
@@ -109,7 +113,7 @@ def test_nothing_is_lost_or_doubled_when_requests_and_answers_are(
 
     proxy.fault = draw_fault
     records: list[bytes] = []
-    function = CountFunction(DEFINITION, Layout(), hurried_table(table_name), lambda: NOW_MS)
+    function = new_function(connect, table_name)
     for _ in range(3):
         batch = draw_records(chance)
         event = payload(len(records) + 1, batch)
@@ -119,7 +123,7 @@ def test_nothing_is_lost_or_doubled_when_requests_and_answers_are(
                 function(event)
                 break
             except TableBusyError:
-                function = CountFunction(DEFINITION, Layout(), hurried_table(table_name), lambda: NOW_MS)
+                function = new_function(connect, table_name)
         else:
             pytest.fail("a batch failed 20 times")
     assert min(happened[fault] for fault in FAULTS) > 3
@@ -130,11 +134,11 @@ def test_nothing_is_lost_or_doubled_when_requests_and_answers_are(
     assert len(items(dynamodb, table_name, "rejected#000000000000")) == records.count(b"oops")
 
 
-def test_two_invocations_at_once_count_a_batch_once(dynamodb: Any, table_name: str, aws_environment: str) -> None:
+def test_two_invocations_at_once_count_a_batch_once(dynamodb: Any, table_name: str, connect: Connect) -> None:
     chance = random.Random(7)
     records = draw_records(chance)
     small, large = payload(1, records[:40]), payload(1, records)
-    functions = [CountFunction(DEFINITION, Layout(), hurried_table(table_name), lambda: NOW_MS) for _ in range(4)]
+    functions = [new_function(connect, table_name) for _ in range(4)]
     with ThreadPoolExecutor(4) as pool:
         list(pool.map(lambda function, event: function(event), functions, (small, large, small, large)))
     assert totals(dynamodb, table_name) == expected(records)
@@ -151,10 +155,10 @@ OPERATIONS = [
 @pytest.mark.parametrize(("name", "operation"), OPERATIONS, ids=[name for name, _ in OPERATIONS])
 @pytest.mark.parametrize("fault", FAULTS)
 def test_what_fails_every_time_is_given_up_after_pauses_that_grow(
-    table_name: str, proxy: FaultyProxy, name: str, operation: Any, fault: Fault
+    table_name: str, proxy: FaultyProxy, connect: Connect, name: str, operation: Any, fault: Fault
 ) -> None:
     pauses: list[float] = []
-    table = DynamoDBTable(make_client(1), table_name, sleep=pauses.append)
+    table = DynamoDBTable(connect(), table_name, sleep=pauses.append)
     proxy.fault = lambda _: fault
     with pytest.raises(TableBusyError, match=f"{table_name} did not do in 8 attempts"):
         table.perform(operation)
@@ -165,45 +169,42 @@ def test_what_fails_every_time_is_given_up_after_pauses_that_grow(
 
 
 @pytest.mark.parametrize(("name", "operation"), OPERATIONS, ids=[name for name, _ in OPERATIONS])
-def test_what_cannot_be_done_is_an_error_at_once(aws_environment: str, name: str, operation: Any) -> None:
-    table = DynamoDBTable(make_client(1), "no-such-table", sleep=lambda seconds: pytest.fail("no retry would help"))
-    with pytest.raises(botocore.exceptions.ClientError, match="not found"):
+def test_what_cannot_be_done_is_an_error_at_once(connect: Connect, name: str, operation: Any) -> None:
+    table = DynamoDBTable(connect(), "no-such-table", sleep=lambda seconds: pytest.fail("no retry would help"))
+    with pytest.raises(DynamoDBError, match="not found"):
         table.perform(operation)
 
 
 class Partial:
     """A client that leaves most of what it is asked undone, and says so, as DynamoDB does when it is throttled."""
 
-    def __init__(self, client: Any, undone: bool) -> None:
+    def __init__(self, client: DynamoDBClient, undone: bool) -> None:
         self._client = client
         self._undone = undone
 
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._client, name)
-
-    def batch_write_item(self, **request: Any) -> dict[str, Any]:
-        ((table, requests),) = request["RequestItems"].items()
-        if not self._undone:
-            self._client.batch_write_item(RequestItems={table: requests[:2]})
-            requests = requests[2:]
-        return {"UnprocessedItems": {table: requests} if requests else {}}
-
-    def batch_get_item(self, **request: Any) -> dict[str, Any]:
+    def call(self, operation: str, request: Mapping[str, Any]) -> dict[str, Any]:
+        if operation == "Query":
+            return self._client.call(operation, request)
         ((table, asked),) = request["RequestItems"].items()
-        keys = asked["Keys"]
         answer: dict[str, Any] = {"Responses": {}}
+        if operation == "BatchWriteItem":
+            if not self._undone:
+                self._client.call(operation, {"RequestItems": {table: asked[:2]}})
+                asked = asked[2:]
+            return {"UnprocessedItems": {table: asked} if asked else {}}
+        keys = asked["Keys"]
         if not self._undone:
-            answer = self._client.batch_get_item(RequestItems={table: {**asked, "Keys": keys[:20]}})
+            answer = self._client.call(operation, {"RequestItems": {table: {**asked, "Keys": keys[:20]}}})
             keys = keys[20:]
         return {**answer, "UnprocessedKeys": {table: {**asked, "Keys": keys}} if keys else {}}
 
 
-def partial_table(name: str, undone: bool) -> Table:
-    return DynamoDBTable(Partial(make_client(1), undone), name, sleep=lambda seconds: None)
+def partial_table(connect: Connect, name: str, undone: bool) -> Table:
+    return DynamoDBTable(Partial(connect(), undone), name, sleep=lambda seconds: None)
 
 
-def test_what_dynamodb_leaves_undone_is_asked_for_again(table_name: str, aws_environment: str) -> None:
-    table = partial_table(table_name, undone=False)
+def test_what_dynamodb_leaves_undone_is_asked_for_again(table_name: str, connect: Connect) -> None:
+    table = partial_table(connect, table_name, undone=False)
     written: list[Item] = [{"pk": "p", "sk": f"{number:02d}"} for number in range(15)]
     table.perform(PutAll(written))
     assert list(table.query("p")) == written
@@ -212,6 +213,6 @@ def test_what_dynamodb_leaves_undone_is_asked_for_again(table_name: str, aws_env
 
 
 @pytest.mark.parametrize("operation", [OPERATIONS[1][1], OPERATIONS[2][1]])
-def test_what_dynamodb_leaves_undone_every_time_is_given_up(table_name: str, aws_environment: str, operation: Any) -> None:
+def test_what_dynamodb_leaves_undone_every_time_is_given_up(table_name: str, connect: Connect, operation: Any) -> None:
     with pytest.raises(TableBusyError, match="left part of the request undone"):
-        partial_table(table_name, undone=True).perform(operation)
+        partial_table(connect, table_name, undone=True).perform(operation)

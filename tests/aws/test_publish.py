@@ -2,13 +2,18 @@
 
 import json
 import logging
-from collections.abc import Iterator
+from base64 import b64encode
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
 
 import botocore.session
+import msgspec
 import pytest
 
+from tallystream.aws import handlers as functions
+from tallystream.aws.client import DynamoDBClient
 from tallystream.aws.count import Counting, Delivery, Memory
 from tallystream.aws.metric import OTHER
 from tallystream.aws.publish import METRICS_MAX, Datum, Publisher, cut_requests
@@ -167,25 +172,26 @@ def test_what_the_table_holds_is_read(table: MemoryTable) -> None:
 
 
 @pytest.fixture
-def handlers(tmp_path: Any, table_name: str, proxy: FaultyProxy, monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
-    import msgspec
-
-    from tallystream.aws import handlers
-
-    (tmp_path / handlers.DEFINITION).write_bytes(msgspec.json.encode(DEFINITION))
+def handlers(
+    tmp_path: Path,
+    table_name: str,
+    proxy: FaultyProxy,
+    connect: Callable[[], DynamoDBClient],
+    monkeypatch: pytest.MonkeyPatch,
+) -> Iterator[Any]:
+    (tmp_path / functions.DEFINITION).write_bytes(msgspec.json.encode(DEFINITION))
     monkeypatch.setenv("LAMBDA_TASK_ROOT", str(tmp_path))
     monkeypatch.setenv("TALLY_TABLE", table_name)
     monkeypatch.setenv("TALLY_NAMESPACE", f"Tallystream/{table_name}")
-    yield handlers
-    handlers._count_function.cache_clear()
-    handlers._publisher.cache_clear()
+    monkeypatch.setattr(functions, "make_client", connect)
+    yield functions
+    functions._count_function.cache_clear()
+    functions._publisher.cache_clear()
 
 
 def test_cloudwatch_has_what_was_counted_though_answers_are_lost(
     handlers: Any, dynamodb: Any, table_name: str, proxy: FaultyProxy, aws_environment: str
 ) -> None:
-    from base64 import b64encode
-
     now = datetime.now(UTC).replace(second=0, microsecond=0)
     event = {"event": "a", "amount": 0.5, "t": int(now.timestamp())}
     data = b64encode(b"\n".join([json.dumps(event).encode()] * 4)).decode()

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from tallystream.aws.dynamodb import DynamoDBTable, make_client
+from tallystream.aws.dynamodb import DynamoDBTable
 from tallystream.aws.table import Admit, At, Below, Find, Item, Key, PutAll, Table, Update
 from tallystream.testing import MemoryTable
 
@@ -18,7 +18,7 @@ def table(request: pytest.FixtureRequest) -> Table:
     if request.param == "memory":
         return MemoryTable()
     name = request.getfixturevalue("table_name")
-    return DynamoDBTable(make_client(4), name)
+    return DynamoDBTable(request.getfixturevalue("connect")(), name)
 
 
 def update(condition: Below | At, mark: str, count: int = 1, **assign: Any) -> Update:

@@ -11,10 +11,9 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, Protocol
 
-from botocore.config import Config
-from botocore.exceptions import ClientError, ConnectionError, HTTPClientError  # noqa: A004
-from botocore.session import get_session
+from pybase64 import b64decode
 
+from tallystream.aws.client import DynamoDBError, NoAnswerError
 from tallystream.aws.table import Admit, At, Below, Find, Item, Key, Operation, PutAll, Update
 
 ATTEMPTS_MAX = 8
@@ -41,32 +40,9 @@ class TableBusyError(Exception):
 
 
 class Client(Protocol):
-    """What is used of boto3's client."""
+    """What is used of a client, see client.py."""
 
-    def update_item(self, **request: Any) -> dict[str, Any]: ...
-    def batch_write_item(self, **request: Any) -> dict[str, Any]: ...
-    def batch_get_item(self, **request: Any) -> dict[str, Any]: ...
-    def transact_write_items(self, **request: Any) -> dict[str, Any]: ...
-    def query(self, **request: Any) -> dict[str, Any]: ...
-
-
-def make_client(connections: int) -> Client:
-    """
-    Return a client of the usual credentials and region that keeps so many connections open.
-
-    Its timeouts are short: a request takes some milliseconds, and a function that waits for a lost one is paid for.
-    """
-    client: Client = get_session().create_client(
-        "dynamodb",
-        config=Config(
-            connect_timeout=2,
-            read_timeout=5,
-            max_pool_connections=connections,
-            tcp_keepalive=True,
-            retries={"total_max_attempts": 1},  # DynamoDBTable does it, with pauses that suit a table
-        ),
-    )
-    return client
+    def call(self, operation: str, request: Mapping[str, Any]) -> dict[str, Any]: ...
 
 
 class DynamoDBTable:
@@ -109,7 +85,7 @@ class DynamoDBTable:
             "ExpressionAttributeValues": encode_item(values),
         }
         while True:
-            answer = self._attempt(lambda: self._client.query(**request))
+            answer = self._attempt(lambda: self._client.call("Query", request))
             for encoded in answer["Items"]:
                 item = decode_item(encoded)
                 if item["sk"] != to_sk:
@@ -119,13 +95,13 @@ class DynamoDBTable:
             request["ExclusiveStartKey"] = answer["LastEvaluatedKey"]
 
     def _update(self, update: Update) -> Item | None:
-        request = update_request(update)
+        request = {"TableName": self._name, **update_request(update)}
         try:
-            self._attempt(lambda: self._client.update_item(TableName=self._name, **request))
-        except ClientError as error:
-            if error.response["Error"]["Code"] != _REFUSED:
+            self._attempt(lambda: self._client.call("UpdateItem", request) or True)
+        except DynamoDBError as error:
+            if error.code != _REFUSED:
                 raise
-            return decode_item(error.response.get("Item", {}))
+            return decode_item(error.answer.get("Item", {}))
         return None
 
     def _find(self, keys: Sequence[Key]) -> Iterator[Key]:
@@ -135,7 +111,7 @@ class DynamoDBTable:
 
         def find() -> bool:
             nonlocal wanted
-            answer = self._client.batch_get_item(RequestItems=wanted)
+            answer = self._client.call("BatchGetItem", {"RequestItems": wanted})
             found.extend(map(decode_item, answer["Responses"].get(self._name, ())))
             wanted = answer.get("UnprocessedKeys") or {}
             return not wanted
@@ -148,7 +124,8 @@ class DynamoDBTable:
 
         def put() -> bool:
             nonlocal unwritten
-            unwritten = self._client.batch_write_item(RequestItems=unwritten).get("UnprocessedItems") or {}
+            answer = self._client.call("BatchWriteItem", {"RequestItems": unwritten})
+            unwritten = answer.get("UnprocessedItems") or {}
             return not unwritten
 
         self._attempt(put)
@@ -156,11 +133,11 @@ class DynamoDBTable:
     def _admit(self, head: Key, item: Item, items_max: int) -> bool:
         requests = admit_requests(self._name, head, item, items_max)
         try:
-            self._attempt(lambda: self._client.transact_write_items(TransactItems=requests))
-        except ClientError as error:
-            if error.response["Error"]["Code"] != _CANCELLED:
+            self._attempt(lambda: self._client.call("TransactWriteItems", {"TransactItems": requests}) or True)
+        except DynamoDBError as error:
+            if error.code != _CANCELLED:
                 raise
-            of_head, of_item = (reason["Code"] for reason in error.response["CancellationReasons"])
+            of_head, of_item = (reason["Code"] for reason in error.answer["CancellationReasons"])
             if of_item == "ConditionalCheckFailed":  # it is there already
                 return True
             if of_head == "ConditionalCheckFailed":
@@ -173,7 +150,7 @@ class DynamoDBTable:
         Make a request until it is done, its answer being something true, or cannot be done.
 
         Raises:
-            ClientError: DynamoDB answered that it will not do it.
+            DynamoDBError: DynamoDB answered that it will not do it.
             TableBusyError: it did not do it in ATTEMPTS_MAX attempts.
         """
         failure: Exception | None = None
@@ -183,9 +160,9 @@ class DynamoDBTable:
             try:
                 if answer := request():
                     return answer
-            except (ConnectionError, HTTPClientError) as error:
+            except NoAnswerError as error:
                 failure = error
-            except ClientError as error:
+            except DynamoDBError as error:
                 if not _may_pass(error):
                     raise
                 failure = error
@@ -197,12 +174,11 @@ class DynamoDBTable:
         ) from failure
 
 
-def _may_pass(error: ClientError) -> bool:
-    response = error.response
-    if response["Error"]["Code"] == _CANCELLED:
-        reasons = {reason["Code"] for reason in response["CancellationReasons"]}
+def _may_pass(error: DynamoDBError) -> bool:
+    if error.code == _CANCELLED:
+        reasons = {reason["Code"] for reason in error.answer["CancellationReasons"]}
         return "ConditionalCheckFailed" not in reasons and not reasons.isdisjoint(_PASSING)
-    return response["Error"]["Code"] in _PASSING or response["ResponseMetadata"]["HTTPStatusCode"] >= 500
+    return error.code in _PASSING or error.status >= 500
 
 
 def update_request(update: Update) -> dict[str, Any]:
@@ -282,6 +258,8 @@ def _decode(typed: Mapping[str, Any]) -> Any:
             return int(value)
         case "M":
             return decode_item(value)
+        case "B":
+            return b64decode(value)
         case _:
             return value
 

@@ -16,8 +16,9 @@ from typing import Any, Final
 
 import msgspec
 
+from tallystream.aws.client import make_client
 from tallystream.aws.count import Counting, Delivery, Memory
-from tallystream.aws.dynamodb import DynamoDBTable, make_client
+from tallystream.aws.dynamodb import DynamoDBTable
 from tallystream.aws.publish import Datum, Publisher, TableEvent
 from tallystream.aws.records import Batch, KinesisEvent, read_event
 from tallystream.aws.rows import Layout
@@ -50,7 +51,7 @@ class CountFunction:
         Count a payload. When it returns, all of it is counted.
 
         Raises:
-            TableBusyError, ClientError: part of it may be; delivered again, each record is counted once all the same.
+            TableBusyError, DynamoDBError: part of it may be; delivered again, each record is counted once all the same.
         """
         for batch in read_event(event):
             self._count(batch)
@@ -112,7 +113,7 @@ def _publisher() -> Publisher:
 
 
 def _table() -> DynamoDBTable:
-    return DynamoDBTable(make_client(REQUESTS_MAX), os.environ["TALLY_TABLE"])
+    return DynamoDBTable(make_client(), os.environ["TALLY_TABLE"])
 
 
 def _layout() -> Layout:
