@@ -1,14 +1,17 @@
-"""`tally alarms` as processes, of a running server and of a data directory."""
+"""`tally alarms`, of a running server and of its data directory."""
 
 import json
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from tallystream.local.clock import now_ms
-from tests.cli.test_commands import tally
+from tests.cli import test_commands
+from tests.cli.in_process import tally
 from tests.conftest import StartServer
+from tests.server import TallyServer
 from tests.waiting import wait_until
 
 MINUTE_MS = 60_000
@@ -76,21 +79,45 @@ class Alarms:
         return json.loads(self.run(*arguments, "--format", "json"))
 
 
-@pytest.fixture(params=["server", "directory"])
-def alarms(request: pytest.FixtureRequest, tmp_path: Path, tally_server: StartServer) -> Alarms:
-    """The alarms of a server in which `many`, and `each` of "click" and a hostile name, are in ALARM."""
-    (tmp_path / "tally.toml").write_text(DEFINITION)
-    server = tally_server(DEFINITION)
+def fire(server: TallyServer) -> None:
+    """Let `many`, and `each` of "click" and of a hostile name, go to ALARM."""
     at_s = now_ms() / 1_000
     server.send({"event": event, "time": at_s} for event in ("click", "\x1b[2J") for _ in range(9))
-    found = Alarms(tmp_path, *(["--url", server.url] if request.param == "server" else ["--data", str(server.data)]))
 
     def is_evaluated() -> bool:
         listed = {alarm["name"]: alarm for alarm in server.get("/v1/alarms")["alarms"]}
         return listed["many"]["state"] == "ALARM" and len(listed["each"]["states"]) == 2
 
     wait_until(is_evaluated, "the alarms to be evaluated")
-    return found
+
+
+def ask(directory: Path, server: TallyServer, how: str) -> Alarms:
+    (directory / "tally.toml").write_text(DEFINITION)
+    return Alarms(directory, *(["--url", server.url] if how == "server" else ["--data", str(server.data)]))
+
+
+@pytest.fixture(scope="module")
+def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[TallyServer]:
+    """A server whose alarms have fired, for tests that change nothing."""
+    directory = tmp_path_factory.mktemp("alarms")
+    (directory / "tally.toml").write_text(DEFINITION)
+    with TallyServer(directory / "tally.toml", directory / "data") as server:
+        fire(server)
+        yield server
+
+
+@pytest.fixture(params=["server", "directory"])
+def alarms(request: pytest.FixtureRequest, tmp_path: Path, shared: TallyServer) -> Alarms:
+    """The alarms of `shared`, to be read."""
+    return ask(tmp_path, shared, request.param)
+
+
+@pytest.fixture(params=["server", "directory"])
+def own_alarms(request: pytest.FixtureRequest, tmp_path: Path, tally_server: StartServer) -> Alarms:
+    """The same of a server for this test alone."""
+    server = tally_server(DEFINITION)
+    fire(server)
+    return ask(tmp_path, server, request.param)
 
 
 def test_alarms_are_listed(alarms: Alarms) -> None:
@@ -155,22 +182,22 @@ def test_an_alarm_is_tried_on_the_past(alarms: Alarms, tmp_path: Path) -> None:
     assert '"soon" is not a time' in alarms.run("test", "many", "--since", "soon", code=1)
 
 
-def test_alarms_are_muted_and_acknowledged(alarms: Alarms) -> None:
-    muted = alarms.run("mute", "many", "--for", "2h", "--by", "Ada", "--note", "new\x1b release")
+def test_alarms_are_muted_and_acknowledged(own_alarms: Alarms) -> None:
+    muted = own_alarms.run("mute", "many", "--for", "2h", "--by", "Ada", "--note", "new\x1b release")
     assert muted.startswith("muted many from ") and muted.endswith("; end it with: tally alarms unmute 1\n")
-    listed = alarms.run("list")
+    listed = own_alarms.run("list")
     assert "muted by Ada until " in listed and r"(mute 1: new\x1b release)" in listed
-    assert alarms.run("mute", "--all", "--until", "2100-01-01", code=1).rstrip().endswith("within 366 days from now")
-    assert alarms.run("mute", "--all", "--for", "1h").startswith("muted all alarms from ")
-    assert alarms.run("unmute", "1") == "ended mute 1\n"
-    assert "there is no mute 1 that is under way or to come" in alarms.run("unmute", "1", code=1)
-    assert "(mute 2)" in alarms.run("list")
-    assert alarms.run("ack", "many", "--by", "Ada", "--note", "On it.") == "acknowledged many\n"
-    assert "acknowledged by Ada at " in alarms.run("show", "many")
-    assert alarms.run("ack", "each", "--key", '["click"]') == 'acknowledged each ["click"]\n'
-    assert "acknowledged" in alarms.run("show", "each")
-    assert "alarm none is not in ALARM" in alarms.run("ack", "none", code=1)
-    summaries = [item["summary"] for item in alarms.json("history", "many")["items"]]
+    assert own_alarms.run("mute", "--all", "--until", "2100-01-01", code=1).rstrip().endswith("within 366 days from now")
+    assert own_alarms.run("mute", "--all", "--for", "1h").startswith("muted all alarms from ")
+    assert own_alarms.run("unmute", "1") == "ended mute 1\n"
+    assert "there is no mute 1 that is under way or to come" in own_alarms.run("unmute", "1", code=1)
+    assert "(mute 2)" in own_alarms.run("list")
+    assert own_alarms.run("ack", "many", "--by", "Ada", "--note", "On it.") == "acknowledged many\n"
+    assert "acknowledged by Ada at " in own_alarms.run("show", "many")
+    assert own_alarms.run("ack", "each", "--key", '["click"]') == 'acknowledged each ["click"]\n'
+    assert "acknowledged" in own_alarms.run("show", "each")
+    assert "alarm none is not in ALARM" in own_alarms.run("ack", "none", code=1)
+    summaries = [item["summary"] for item in own_alarms.json("history", "many")["items"]]
     assert any("Ada" in summary and summary.startswith("Acknowledged") for summary in summaries)
 
 
@@ -201,7 +228,7 @@ def test_a_directory_that_only_ingest_has_filled(tmp_path: Path) -> None:
     assert "counters.db does not exist" in refused.stderr
     at_s = now_ms() // MINUTE_MS * 60 - 600
     lines = "".join(json.dumps({"event": "click", "time": at_s}) + "\n" for _ in range(9))
-    assert tally(tmp_path, "ingest", "-", text=lines.encode()).returncode == 0
+    assert test_commands.tally(tmp_path, "ingest", "-", text=lines.encode()).returncode == 0
     assert "not evaluated yet" in tally(tmp_path, "alarms", "list").stdout
     told = tally(tmp_path, "alarms", "test", "many", "--since", "30m").stdout
     assert ": fired once (" in told
