@@ -451,6 +451,38 @@ def test_a_new_generation_is_noticed(make_plane: MakePlane) -> None:
     assert plane.evaluate(MINUTE_MS) == {'low/["b"]': "OK"}
 
 
+def test_what_a_new_generation_has_not_seen_is_not_taken_for_silence(make_plane: MakePlane) -> None:
+    silent = 'comparison = "<"\nthreshold = 3\nevaluation_periods = 3\ntreat_missing_data = "breaching"'
+    busy = (
+        'comparison = ">"\nthreshold = 8\nevaluation_periods = 3\ndatapoints_to_alarm = 1\ntreat_missing_data = "notBreaching"'
+    )
+    alarms = on_events("silent", silent) + on_events("busy", busy)
+    plane = make_plane(alarms)
+    for _ in range(3):
+        plane.count("a", times=5)
+        plane.evaluate(MINUTE_MS)
+    assert plane.states() == {"silent": "OK", "busy": "OK"}
+    # The counter is edited in the middle of a minute: what was counted before stays apart.
+    plane.count("a", times=5)
+    plane.now_ms += MINUTE_MS // 2
+    changed = parse_definition((COUNTER + alarms).replace('"1m", "1h"', '"1m", "2h"'))
+    plane.store.declare(changed, plane.store.positions(), plane.now_ms)
+    plane.counting = CountStep(plane.stream, plane.store, changed)
+    plane.restart()
+    assert plane.evaluate() == {"silent": "OK", "busy": "OK"}
+    plane.now_ms += MINUTE_MS // 2
+    for _ in range(2):
+        assert plane.evaluate()["silent"] == "OK"
+        plane.count("a", times=1)
+        plane.now_ms += MINUTE_MS
+    assert plane.evaluate()["silent"] == "OK"
+    plane.count("a", times=9)  # too many are too many, however little was seen before
+    assert plane.evaluate() == {"silent": "OK", "busy": "ALARM"}
+    for _ in range(5):
+        plane.evaluate(MINUTE_MS)
+    assert plane.states()["silent"] == "ALARM"
+
+
 def test_a_group_that_is_still_to_be_counted_again_keeps_its_state(make_plane: MakePlane, tmp_path: Path) -> None:
     settings = 'comparison = ">="\nthreshold = 3\nevaluation_periods = 5\ndatapoints_to_alarm = 1\n'
     plane = make_plane(on_events(settings=settings, group='group_by = "each"'))

@@ -77,6 +77,7 @@ class AlarmStep:
     def _start_over(self) -> None:
         """Forget everything that was read."""
         self._generations: list[Generation] | None = None
+        self._begun: dict[str, int] = {}  # counters that were edited → since when they count as they do
         self._columns = Columns(self._definition, self._store)
         self._expectations = Expectations(self._definition, self._store)
         self._watches = [_Watch(alarm) for alarm in self._definition.alarms if isinstance(alarm, MetricAlarm)]
@@ -93,6 +94,7 @@ class AlarmStep:
         if self._generations != generations:
             self._start_over()
             self._generations = generations
+        self._begun = {each.counter: each.since_ms for each in generations if each.generation > 1 and each.since_ms <= now_ms}
         self._columns.drop_changed()
         self._find_series()
         self._read_statuses()
@@ -183,9 +185,29 @@ class AlarmStep:
                     continue
                 compared = [column.get(series_id) for column in references]
             transition = evaluation.transition(self._state(key), [value(series_id) for value in values], compared)
-            if transition is not None:
+            if transition is not None and self._is_founded(watch, transition):
                 yield key, transition
         watch.seen = windows if is_complete else range(0)
+
+    def _is_founded(self, watch: "_Watch", transition: Transition) -> bool:
+        """
+        Return whether a transition rests on windows that were counted from their start.
+
+        An edited counter begins anew. That it has counted nothing of what came before is not to be taken for silence; what it
+        has counted, it has counted.
+        """
+        begun_ms = self._begun.get(watch.measured.counter, 0) if watch.measured is not None else 0
+        if all(point.window_start_ms >= begun_ms for point in transition.datapoints):
+            return True
+        if transition.new_state != "ALARM":
+            return False
+        is_upper = watch.alarm.condition.comparison in (">", ">=")
+        founded = [
+            point
+            for point in transition.datapoints
+            if point.breaching and (point.window_start_ms >= begun_ms or (is_upper and point.value is not None))
+        ]
+        return len(founded) >= watch.alarm.datapoints_to_alarm
 
     def _values(self, watch: "_Watch", windows: range) -> list[Column]:
         source = watch.alarm.source
