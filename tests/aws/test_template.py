@@ -232,6 +232,33 @@ def test_roles_may_no_more_than_they_need(name: str) -> None:
     assert [action for each in statements(stack) for action in each["Action"] if "*" in action] == []
 
 
+@pytest.mark.parametrize(
+    ("role", "actions"),
+    [
+        (
+            "CountRole",
+            {
+                *("kinesis:DescribeStream", "kinesis:DescribeStreamSummary", "kinesis:GetRecords", "kinesis:GetShardIterator"),
+                *("kinesis:ListShards", "logs:CreateLogStream", "logs:PutLogEvents", "sqs:SendMessage"),
+                # What DynamoDBTable calls; TransactWriteItems asks for the permissions of its parts.
+                *("dynamodb:BatchGetItem", "dynamodb:BatchWriteItem", "dynamodb:PutItem", "dynamodb:UpdateItem"),
+            },
+        ),
+        (
+            "PublishRole",
+            {
+                *("dynamodb:DescribeStream", "dynamodb:GetRecords", "dynamodb:GetShardIterator", "dynamodb:ListStreams"),
+                *("dynamodb:Query", "cloudwatch:PutMetricData"),
+                *("logs:CreateLogStream", "logs:PutLogEvents", "sqs:SendMessage"),
+            },
+        ),
+    ],
+)
+def test_each_role_may_what_its_function_does(role: str, actions: set[str]) -> None:
+    (policy,) = properties(stack_of(EXAMPLE), role)["Policies"]
+    assert {action for each in policy["PolicyDocument"]["Statement"] for action in each["Action"]} == actions
+
+
 # What a definition becomes.
 
 
@@ -243,6 +270,9 @@ def test_the_pipeline_keeps_what_exact_counting_needs() -> None:
         assert (source["MaximumRetryAttempts"], source["MaximumRecordAgeInSeconds"]) == (-1, -1)
         assert (source["StartingPosition"], source["MaximumBatchingWindowInSeconds"]) == ("TRIM_HORIZON", 2)
         assert source["DestinationConfig"]["OnFailure"]["Destination"] == {"Fn::GetAtt": ["FailedBatches", "Arn"]}
+    (chosen,) = properties(stack, "PublishSource")["FilterCriteria"]["Filters"]
+    assert json.loads(chosen["Pattern"]) == {"dynamodb": {"NewImage": {"count": {"N": [{"exists": True}]}}}}
+    assert "FilterCriteria" not in properties(stack, "CountSource")
     assert properties(stack, "Table")["StreamSpecification"] == {"StreamViewType": "NEW_AND_OLD_IMAGES"}
     assert properties(stack, "Table")["TimeToLiveSpecification"] == {"AttributeName": "ttl", "Enabled": True}
     assert properties(stack, "Stream")["ShardCount"] == 2
