@@ -1,4 +1,4 @@
-"""The whole chain on an emulator: from events in the stream, by the functions as they are packaged, to metrics that are right."""
+"""The whole chain on an emulator: events into the stream, both functions as they are packaged, metrics that are right."""
 
 import json
 import platform
