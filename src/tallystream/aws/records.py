@@ -8,6 +8,7 @@ one a line, and those of the user records that the Kinesis Producer Library pack
 from bisect import bisect_left, bisect_right
 from collections.abc import Iterator, Mapping, Sequence
 from hashlib import md5
+from itertools import chain, repeat
 from typing import Any, NamedTuple
 
 import msgspec
@@ -107,7 +108,7 @@ def read_event(event: KinesisEvent | Mapping[str, Any]) -> list[Batch]:
         prefix = ids[start].partition(":")[0] + ":"
         length = len(prefix)
         end = len(ids)
-        if {event_id[:length] for event_id in ids[start:]} != {prefix}:
+        if "\n".join(ids[start:]).count(f"\n{prefix}") != end - start - 1:  # one pass tells that all are of one shard
             end = next(at for at in range(start, end) if not ids[at].startswith(prefix))
         sequences = [event_id[length:] for event_id in ids[start:end]]
         batches.append(make_batch(prefix[:-1].removeprefix("shardId-"), sequences, arrivals_s[start:end], data[start:end]))
@@ -121,8 +122,8 @@ def make_batch(shard: str, sequences: list[str], arrivals_s: list[float], data: 
     record_of: Sequence[int] = range(len(data))
     if b"\n" in everything or _KPL_MAGIC in everything:  # in many streams never: then no record needs a look at it
         lines_of = list(map(lines_of_record, data))
-        data = [line for lines in lines_of for line in lines]
-        record_of = [index for index, lines in enumerate(lines_of) for _ in lines]
+        data = list(chain.from_iterable(lines_of))
+        record_of = list(chain.from_iterable(map(repeat, range(len(lines_of)), map(len, lines_of))))
     return Batch(shard, sequences, arrivals_s, data, record_of)
 
 
@@ -130,7 +131,9 @@ def lines_of_record(data: bytes) -> list[bytes]:
     """Return the lines of a record: blank ones are passed over, but for a record that holds nothing else."""
     user_records = deaggregate(data) if data.startswith(_KPL_MAGIC) else None
     parts = [data] if user_records is None else user_records
-    lines = [line for part in parts for line in part.split(b"\n") if not line.isspace() and line]
+    lines = [line for part in parts for line in part.split(b"\n")]
+    if b"" in lines or any(map(bytes.isspace, lines)):
+        lines = [line for line in lines if line and not line.isspace()]
     return lines or [data]
 
 

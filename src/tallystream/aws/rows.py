@@ -54,6 +54,7 @@ def generation_of(counter: Counter, stream: Stream, layout: Layout) -> str:
     return hashlib.sha256(meaning.encode()).hexdigest()[:12]
 
 
+@lru_cache(maxsize=16_384)
 def stored_group(group: str) -> str:
     """Return what stands for a group's canonical text in keys: itself, or its hash if it is too long for a key."""
     encoded = group.encode()
@@ -88,6 +89,7 @@ def cell_key(counter: str, generation: str, cell: CellKey, layout: Layout, shard
     )
 
 
+@lru_cache(maxsize=4_096)
 def window_key(window_start_ms: int) -> str:
     """Return a text that sorts as the window starts do, those before 1970 too; all rows of the window begin with it."""
     return f"{window_start_ms + _TIME_OFFSET_MS:016d}"
