@@ -384,8 +384,8 @@ class AlarmStore(Protocol):
         """Return what happened, newest (highest id) first, with id < before; to one alarm, or to any. What muted all, too."""
         ...
 
-    def transitions(self, alarm: str, from_ms: int, to_ms: int) -> list[HistoryItem]:
-        """Return an alarm's StateUpdates in [from_ms, to_ms), oldest first."""
+    def transitions(self, alarm: str, from_ms: int, to_ms: int, group: str | None = None) -> list[HistoryItem]:
+        """Return an alarm's StateUpdates in [from_ms, to_ms), oldest first; of one group (as in AlarmKey), or of all."""
         ...
 
     def add_mute(self, alarms: Sequence[str], from_ms: int, until_ms: int, by: str, note: str) -> Mute:

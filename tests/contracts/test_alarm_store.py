@@ -188,6 +188,15 @@ def test_transitions_of_a_time_are_those_of_the_alarm_and_nothing_else(store: Al
     assert {item.kind for item in found} == {"StateUpdate"}
 
 
+def test_transitions_may_be_those_of_a_group(store: AlarmStore) -> None:
+    keys = [AlarmKey("low", '["a"]'), AlarmKey("low", '["b"]'), LOW]
+    for key in keys:
+        change(store, "ALARM", key=key)
+    assert [item.key for item in store.transitions("low", NOW_MS, NOW_MS + 1)] == keys
+    for key in keys:
+        assert [item.key for item in store.transitions("low", NOW_MS, NOW_MS + 1, key.group)] == [key]
+
+
 # Mutes.
 
 

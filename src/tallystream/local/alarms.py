@@ -189,11 +189,13 @@ class SQLiteAlarmStore:
         )
         return _history_items(rows)
 
-    def transitions(self, alarm: str, from_ms: int, to_ms: int) -> list[HistoryItem]:
+    def transitions(self, alarm: str, from_ms: int, to_ms: int, group: str | None = None) -> list[HistoryItem]:
         """See ports.AlarmStore."""
+        whose = "" if group is None else "AND group_key = ?"
         rows = self._fetch(
-            f"SELECT {_ITEM} FROM history WHERE alarm = ? AND transition IS NOT NULL AND at_ms >= ? AND at_ms < ? ORDER BY id",
-            (alarm, from_ms, to_ms),
+            f"SELECT {_ITEM} FROM history WHERE alarm = ? AND transition IS NOT NULL AND at_ms >= ? AND at_ms < ? {whose}"
+            " ORDER BY id",
+            (alarm, from_ms, to_ms, *([] if group is None else [group])),
         )
         return _history_items(rows)
 

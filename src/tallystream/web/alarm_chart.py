@@ -42,8 +42,8 @@ def describe_chart(
     period = _period(alarm, from_, to, now_ms)
     changes = [
         StateChangeAnswer(item.at_ms, item.transition.old_state, item.transition.new_state)
-        for item in alarms.transitions(name, *period)
-        if item.key.group == key and item.transition
+        for item in alarms.transitions(name, *period, key)
+        if item.transition
     ]
     chart = ChartAnswer(name, key, None, *period, [], [], [], [], changes[-TRANSITIONS_MAX:])
     if isinstance(alarm, CompositeAlarm):
