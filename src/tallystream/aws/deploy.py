@@ -9,7 +9,7 @@ import hashlib
 import json
 import re
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from contextlib import contextmanager
 from typing import Any, Final, NamedTuple
 
@@ -223,7 +223,7 @@ class Account:
                 raise
         return None if found["StackStatus"] == "DELETE_COMPLETE" else found
 
-    def _follow(self, stack: str, asked: str, seen: set[str]) -> Iterator[Progress]:
+    def _follow(self, stack: str, asked: str, seen: set[str]) -> Generator[Progress, None, list[str]]:
         """Yield the events of a stack until it rests; return the reasons of those that failed."""
         failed: list[str] = []
         while True:
