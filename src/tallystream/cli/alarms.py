@@ -78,7 +78,7 @@ def list_(ctx: click.Context, /, form: str, check: bool, **_: Any) -> None:
 @_source("TALLY_READ_TOKEN")
 @click.pass_context
 def show(ctx: click.Context, /, name: str, form: str, check: bool, **_: Any) -> None:
-    """Show one alarm: what it watches, where it stands, and where its groups do."""
+    """Show what an alarm watches, and where it and its groups stand."""
     body = _open(ctx).one(name)
     answer = msgspec.json.decode(body)
     if form == "json":

@@ -17,9 +17,9 @@ from tallystream.local.data import DataDirectory
 @click.option("--force", is_flag=True, help="Replace FILE if it exists.")
 def backup(file: Path, config: Path, data: Path, force: bool) -> None:
     """
-    Write everything into one tar FILE, while the server runs or not.
+    Write everything into one tar FILE; the server may run.
 
-    It holds both databases, as of one moment, and the definition. `tally restore` reads it.
+    It holds all databases, each as of one moment, and the definition. `tally restore` reads it.
     """
     size_bytes = write(DataDirectory(data), read_definition(config), file, force=force)
     click.echo(f"{file}: {size_bytes:,} bytes; restore it with: tally restore {file} --data DIR")
@@ -29,6 +29,6 @@ def backup(file: Path, config: Path, data: Path, force: bool) -> None:
 @click.argument("file", type=click.Path(exists=True, dir_okay=False, path_type=Path))
 @data_option
 def restore(file: Path, data: Path) -> None:
-    """Put the data of a backup FILE into a directory that holds none yet."""
+    """Put the data of a backup FILE into a new data directory."""
     definition = read(file, DataDirectory(data))
     click.echo(f"{data}: restored; start with: tally up --config {definition} --data {data}")

@@ -27,9 +27,10 @@ def example_definition() -> str:
 @click.option("--force", is_flag=True, help="Replace the file if it exists.")
 def init(path: Path, force: bool) -> None:
     """
-    Write a commented example definition to PATH (by default tally.toml).
+    Write a commented example definition.
 
-    It is for a web site: page views, clicks, impressions, donations. If PATH is a directory, the file is PATH/tally.toml.
+    It is for a web site: page views, clicks, impressions, donations. It goes to PATH, by default tally.toml; if PATH is a
+    directory, to PATH/tally.toml.
     """
     if path.is_dir():
         path /= "tally.toml"
@@ -50,10 +51,11 @@ def init(path: Path, force: bool) -> None:
 @click.pass_context
 def check(ctx: click.Context, path: Path | None, config: Path, schema: bool) -> None:
     """
-    Find every mistake in a definition, named as PATH or, as for the other commands, with --config.
+    Find every mistake in a definition.
 
-    Each is shown with its key, what was found, what is allowed, and how to mend it; without any, what is counted and who is
-    told of alarms. Exits with 0 if there is none, 1 if there are some, 2 if the file cannot be read.
+    Name it as PATH or, as for the other commands, with --config. Each mistake is shown with its key, what was found, what is
+    allowed, and how to mend it; if there is none, what is counted and who is told of alarms. Exits with 0 if there is none,
+    1 if there are some, 2 if the file cannot be read.
     """
     if schema:
         click.echo(json.dumps(definition_schema(), indent=2, ensure_ascii=False))

@@ -38,7 +38,7 @@ def notify() -> None:
 @notify.command("list")
 @config_option
 def list_(config: Path) -> None:
-    """List the channels: name, type, how many alarms use it, and what it lacks."""
+    """List the channels, how many alarms use each, and what it lacks."""
     definition = parse_definition(read_definition(config))
     if not definition.channels:
         click.echo("no channels, so nobody is told of alarms; add a [[notify]]: what `tally init` writes has one of each type")
@@ -62,10 +62,10 @@ def list_(config: Path) -> None:
 )
 def test(name: str, config: Path, state: State) -> None:
     """
-    Send a test message through the channel NAME, now, and say what became of it.
+    Send a test message through the channel NAME.
 
-    It is about an alarm called test-message and says that it is a test. No server is needed; passwords and secrets are taken
-    from the environment of this command.
+    It is sent now, and the command says what became of it. It is about an alarm called test-message and says that it is a
+    test. No server is needed; passwords and secrets are taken from the environment of this command.
     """
     definition = parse_definition(read_definition(config))
     channels = {channel.name: channel for channel in definition.channels}

@@ -19,9 +19,10 @@ _SHOWN_MAX = 100
 @click.pass_context
 def verify(ctx: click.Context, config: Path, data: Path) -> None:
     """
-    Count the retained events once more and compare with the stored counts.
+    Compare the stored counts with a recount of the events.
 
-    Checks counters, ledger, positions and both files; exits with 1 on any difference. The server may run meanwhile.
+    Counts those once more that the stream still holds. Checks counters, ledger, positions, whether the states of alarms
+    follow from their history, and the files; exits with 1 on any difference. The server may run meanwhile.
     """
     result = compare(DataDirectory(data), parse_definition(read_definition(config)))
     pruned = f" ({result.pruned:,} older ones are no longer kept)" if result.pruned else ""

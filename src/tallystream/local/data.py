@@ -39,7 +39,7 @@ class DataDirectory:
 
     def open(self, definition: Definition, *, read_only: bool = False) -> tuple[SQLiteStream, SQLiteCounterStore]:
         """
-        Open both databases; unless read_only, create what is absent.
+        Open stream and counter store; unless read_only, create what is absent.
 
         Raises:
             StorageError: a file cannot be opened, is damaged, or of another version.

@@ -1,4 +1,4 @@
-"""SQLite as both databases use it: durable write-ahead logging, one writer at a time, errors that say what to do."""
+"""SQLite as all databases here use it: write-ahead logging, one writer at a time, errors that say what to do."""
 
 import sqlite3
 from collections.abc import Iterator
