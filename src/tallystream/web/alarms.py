@@ -110,7 +110,10 @@ def acknowledge_alarm(name: str, wanted: AcknowledgeRequest, definition: Definit
     find_alarm(definition, name)
     if not alarms.acknowledge(AlarmKey(name, wanted.key), Acknowledgement(at_ms, wanted.by.strip(), wanted.note.strip())):
         which = f"the group {wanted.key[:100]} of alarm {name}" if wanted.key else f"alarm {name}"
-        message = f"{which} is not in ALARM, so there is nothing to acknowledge; `key` is that of one of its `states`"
+        message = (
+            f"{which} is not in ALARM, so there is nothing to acknowledge;"
+            f" where each group has a state of its own, name the one that is: GET {ALARMS_PATH}/{name} has the `key` of each"
+        )
         raise RequestRefusedError(409, "not_in_alarm", message)
 
 
