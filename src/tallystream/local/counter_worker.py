@@ -24,7 +24,7 @@ GATHER_EVENTS = 5_000  # a step of fewer is small
 POLL_S = 0.01
 IDLE_S = 1.0  # a step is made at least so often, whatever the stream's version says
 PRUNE_S = 60.0
-EXPIRE_S = 0.2  # from one step of expiry to the next: a step takes about 5 ms, so a fortieth of the time at most
+EXPIRE_S = 0.2  # from one step of expiry to the next: a step takes about 5 ms, so a fortieth of the time
 RETRY_S = 1.0  # after an error of the disk
 
 _log = logging.getLogger(__name__)
@@ -74,7 +74,7 @@ def run(stream: SQLiteStream, store: SQLiteCounterStore, definition: Definition,
             stop.wait(RETRY_S)
             continue
         if not events:
-            _wait_for_events(stream, version, stop)
+            _wait_for_events(stream, version, stop, EXPIRE_S if expiring else IDLE_S)
         elif events < GATHER_EVENTS:
             stop.wait(GATHER_S)
 
@@ -92,8 +92,8 @@ def prune(stream: SQLiteStream, store: SQLiteCounterStore, at_ms: int) -> int:
     return stream.prune(at_ms, positions)
 
 
-def _wait_for_events(stream: SQLiteStream, version: int, stop: threading.Event) -> None:
-    deadline = time.monotonic() + IDLE_S
+def _wait_for_events(stream: SQLiteStream, version: int, stop: threading.Event, at_most_s: float) -> None:
+    deadline = time.monotonic() + at_most_s
     while not stop.wait(POLL_S) and stream.data_version() == version and time.monotonic() < deadline:
         pass
 
