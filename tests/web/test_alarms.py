@@ -73,7 +73,7 @@ window = "1h"
 group = { event = "page view" }
 comparison = "outside"
 band = 3
-weeks = 1
+weeks = 3
 
 [[alarm]]
 name = "disk"
@@ -163,7 +163,7 @@ def test_alarms_are_described_as_defined(web: Web) -> None:
     }  # fmt: skip
     assert (found["each"]["threshold"], found["each"]["clear_threshold"], found["each"]["group"]) == (10.5, 9, None)
     assert (found["relative"]["threshold_percent"], found["relative"]["baseline"]) == (-50, "10m")
-    assert (found["band"]["band"], found["band"]["clear_band"], found["band"]["weeks"]) == (3, None, 1)
+    assert (found["band"]["band"], found["band"]["clear_band"], found["band"]["weeks"]) == (3, None, 3)
     assert (found["disk"]["kind"], found["disk"]["system"], found["disk"]["delay"]) == ("system", "disk_free_percent", "10s")
     assert (found["any"]["kind"], found["any"]["when"], found["any"]["window"]) == ("composite", "low or disk", None)
     assert get(web, "/v1/alarms/low") == low
