@@ -61,7 +61,8 @@ def read_expectations(
     function = source.measure.partition("(")[0]
     found: dict[int, dict[int, Expectation]] = {}
     for some in _batches(series_ids, sum(end_ms - start_ms for start_ms, end_ms in spans) // source.window_ms):
-        begun = store.first_windows(counter, source.window_ms, some)
+        # A stray event of long ago is no beginning: what is learnt from begins with the oldest week at the earliest.
+        begun = store.first_windows(counter, source.window_ms, spans[0].start_ms, some) if spans else {}
         history: dict[int, Rows] = {series_id: {} for series_id in some}
         for span in spans:
             for series_id, rows in read_rows(store, counter, source.window_ms, source.measure, span, some).items():

@@ -175,8 +175,8 @@ class CounterStore(Protocol):
         """
         ...
 
-    def first_windows(self, counter: Counter, window_ms: int, series_ids: Sequence[int]) -> dict[int, int]:
-        """Return series id → start of the first window that has a row; a series without one is left out. Cheap: by index."""
+    def first_windows(self, counter: Counter, window_ms: int, from_ms: int, series_ids: Sequence[int]) -> dict[int, int]:
+        """Return series id → start of the first window from from_ms on that has a row; a series without one is left out."""
         ...
 
     def cells(

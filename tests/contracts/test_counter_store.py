@@ -210,13 +210,19 @@ def test_series_are_numbered_as_they_come_and_know_where_they_begin(make_plane: 
     assert min(series) > 0
     for after in (0, *series):
         assert plane.store.series("events", after) == {id_: group for id_, group in series.items() if id_ > after}
-    first = plane.store.first_windows(counter, 60_000, [*series, max(series) + 1])
+    first = plane.store.first_windows(counter, 60_000, NOW_MS - 60_000, [*series, max(series) + 1])
     assert {series[id_]: start_ms for id_, start_ms in first.items()} == {
         ("a",): NOW_MS,
         ("b",): NOW_MS - 60_000,
         ("c",): NOW_MS,
     }
-    assert set(plane.store.first_windows(counter, 3_600_000, list(series)).values()) == {NOW_MS // 3_600_000 * 3_600_000}
+    later = plane.store.first_windows(counter, 60_000, NOW_MS - 59_999, list(series))
+    assert {series[id_]: start_ms for id_, start_ms in later.items()} == {
+        ("a",): NOW_MS,
+        ("c",): NOW_MS,
+        ("b",): NOW_MS + 60_000,
+    }
+    assert set(plane.store.first_windows(counter, 3_600_000, 0, list(series)).values()) == {NOW_MS // 3_600_000 * 3_600_000}
 
 
 def test_reading_bounds_are_half_open(make_plane: MakePlane) -> None:

@@ -53,9 +53,15 @@ class Settings(msgspec.Struct):
     does: str
 
 logging.basicConfig(level=logging.INFO)
-supervisor.STOP_S, supervisor.RESTART_S_MIN = 1.0, 0.001
+supervisor.STOP_S, supervisor.RESTART_S_MIN, supervisor.RESTART_S_MAX = 1.0, 0.001, 0.1
 specs = [
-    supervisor.ChildSpec(f"child-{n}", "obedient", Settings(f"{sys.argv[1]}/{n}", does), stage=n)
+    supervisor.ChildSpec(
+        f"child-{n}",
+        "obedient",
+        Settings(f"{sys.argv[1]}/{n}", does.removeprefix("may ")),
+        stage=n,
+        is_essential=not does.startswith("may "),
+    )
     for n, does in enumerate(sys.argv[2:])
 ]
 try:
@@ -144,6 +150,16 @@ def test_a_child_that_crashes_over_and_over_ends_everything(tmp_path: Path) -> N
         assert "child-1 ended 8 times in a row within 10 s of its start, last with SIGKILL" in log
         assert len(running.pids(1)) == 8
         assert not is_alive(running.pids(0)[0])
+
+
+def test_a_child_that_is_not_essential_may_crash_over_and_over(tmp_path: Path) -> None:
+    with family(tmp_path, "run", "may crash later") as running:
+        running.wait_ready()
+        os.kill(running.pids(1)[0], signal.SIGKILL)
+        wait_until(lambda: len(running.pids(1)) >= 10, "the child to be started more often than an essential one")
+        assert is_alive(running.pids(0)[0])
+        running.process.terminate()
+        assert running.end()[0] == 0
 
 
 def test_a_child_that_cannot_start_ends_everything_at_once(tmp_path: Path) -> None:

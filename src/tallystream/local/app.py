@@ -92,7 +92,15 @@ def up(
         # Each ends when nothing more comes from those after it, and nobody else has open the databases that it writes.
         children = [
             ChildSpec("counter", "tallystream.local.counter_worker", worker, (lock.fd,), stage=0),
-            ChildSpec("alarms", "tallystream.local.alarm_worker", replace(worker, name="alarms"), (lock.fd,), stage=1),
+            # Events are taken and counted whatever becomes of the alarms.
+            ChildSpec(
+                "alarms",
+                "tallystream.local.alarm_worker",
+                replace(worker, name="alarms"),
+                (lock.fd,),
+                stage=1,
+                is_essential=False,
+            ),
         ]
         children += [
             ChildSpec(name, "tallystream.local.web_worker", replace(worker, name=name), (lock.fd, listener.fileno()), stage=2)

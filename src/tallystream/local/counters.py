@@ -231,11 +231,12 @@ class SQLiteCounterStore:
         self,
         counter: Counter,  # noqa: ARG002  (series ids say which; the AWS plane needs it)
         window_ms: int,
+        from_ms: int,
         series_ids: Sequence[int],
     ) -> dict[int, int]:
         """See ports.CounterStore."""
-        statement = "SELECT min(window_start_ms) FROM cell WHERE series_id = ? AND window_ms = ?"
-        found = {series_id: self._fetch(statement, (series_id, window_ms))[0][0] for series_id in series_ids}
+        statement = "SELECT min(window_start_ms) FROM cell WHERE series_id = ? AND window_ms = ? AND window_start_ms >= ?"
+        found = {series_id: self._fetch(statement, (series_id, window_ms, from_ms))[0][0] for series_id in series_ids}
         return {series_id: start_ms for series_id, start_ms in found.items() if start_ms is not None}
 
     def totals(self, counter: str) -> dict[int, int]:

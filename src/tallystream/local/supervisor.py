@@ -16,7 +16,7 @@ import msgspec
 from tallystream.core.errors import TallystreamError
 from tallystream.local.child import READY, spawn
 
-CRASHES_MAX = 8  # in a row, each within CALM_S of its start; then the supervisor gives up
+CRASHES_MAX = 8  # of an essential child in a row, each within CALM_S of its start; then the supervisor gives up
 CALM_S = 10.0  # a child that ran this long is forgiven its earlier crashes
 READY_S_MAX = 30.0
 STOP_S = 3.0  # for each stage to end by itself
@@ -38,6 +38,7 @@ class ChildSpec(NamedTuple):
     settings: msgspec.Struct
     pass_fds: tuple[int, ...] = ()
     stage: int = 0  # the highest stage is ended first
+    is_essential: bool = True  # without it nothing can go on; if not, it is started again however often it crashes
 
 
 @dataclass
@@ -152,12 +153,12 @@ class Supervisor:
             raise ChildFailedError(f"{child.spec.name} could not start ({how}); the log above says why")
         ran_s = time.monotonic() - child.started_s
         child.crashes = 1 if ran_s >= CALM_S else child.crashes + 1
-        if child.crashes >= CRASHES_MAX:
+        if child.crashes >= CRASHES_MAX and child.spec.is_essential:
             raise ChildFailedError(
                 f"{child.spec.name} ended {child.crashes} times in a row within {CALM_S:.0f} s of its start, last with {how}; "
                 "the log above says why. Everything that was accepted is on disk: mend the cause and start again"
             )
-        delay_s = min(RESTART_S_MAX, RESTART_S_MIN * 2 ** (child.crashes - 1))
+        delay_s = min(RESTART_S_MAX, RESTART_S_MIN * 2 ** min(child.crashes - 1, 20))
         child.restart_at_s = time.monotonic() + delay_s
         _log.error("%s ended with %s after %.1f s; starting it again", child.spec.name, how, ran_s)
 
