@@ -256,9 +256,11 @@ def fill_weeks(plane: Plane, *events: str) -> None:
     plane.count()
 
 
-def test_a_band_is_learnt_from_the_weeks_before(make_plane: MakePlane) -> None:
+@pytest.mark.parametrize("strays", [0, 1], ids=["alone", "with a stray event of 1970"])
+def test_a_band_is_learnt_from_the_weeks_before(make_plane: MakePlane, strays: int) -> None:
     plane = make_plane(on_events(settings=BAND))
     plane.now_ms = NOW_MS
+    plane.count("a", ago=NOW_MS / MINUTE_MS, times=strays)
     fill_weeks(plane, "a")
     # The series began at 11:33 two weeks ago; a week ago nothing came from 11:00 to 11:33, which counts as 0, but rarely so.
     plane.count("a", times=110)
