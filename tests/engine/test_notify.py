@@ -74,6 +74,25 @@ def test_after_a_failure_the_pause_begins_when_the_attempt_ended(
     assert receiver.messages[0].id == receiver.messages[1].id
 
 
+def test_what_comes_up_while_the_receiver_fails_is_gathered(alarms: SQLiteAlarmStore, receiver: Receiver) -> None:
+    step = NotifyStep(alarms, alarms.open_session(NOW_MS), "mail", 10_000, receiver, lambda: receiver.clock_ms)
+    receiver.problem = DeliveryError("mail.example.com does not answer")
+    for minute in range(60):
+        receiver.clock_ms = NOW_MS + minute * 60_000 + 10_000
+        change = AlarmChange(AlarmKey(f"a{minute}"), 0, Transition("OK", "ALARM", "because", ()), "ALARM", ("mail",))
+        assert alarms.commit([change], receiver.clock_ms)
+        while step.step():
+            pass
+    assert len({message.id for message in receiver.messages}) <= 13
+    receiver.problem = None
+    receiver.messages.clear()
+    receiver.clock_ms += RETRY_PAUSE_MS_MAX
+    while step.step():
+        pass
+    assert {item.key.alarm for message in receiver.messages for item in message.items} == {"low"} | {f"a{n}" for n in range(60)}
+    assert len(receiver.messages) <= 13
+
+
 def test_it_is_given_up_after_three_days(alarms: SQLiteAlarmStore, step: NotifyStep, receiver: Receiver) -> None:
     receiver.problem = DeliveryError("no such host")
     while not alarms.undelivered(receiver.clock_ms) or not alarms.undelivered(receiver.clock_ms)[0].given_up:

@@ -15,6 +15,9 @@ ITEMS_MAX: Final = 50
 RETRY_PAUSE_MS_MIN: Final = 5_000
 """The pause after the first failed attempt; it doubles with each further one."""
 
+FAILING_WAIT_MS: Final = 300_000
+"""How long what is grouped is gathered while the receiver fails: when it is back, it is not flooded with what came up."""
+
 GIVEN_UP_MS: Final = 3 * 86_400_000
 """How old a message is when a failed attempt was its last: older than a weekend."""
 
@@ -73,9 +76,10 @@ class NotifyStep:
         self._alarms = alarms
         self._session = session
         self._channel = channel
-        self._timings = {channel: ChannelTiming(group_wait_ms, ITEMS_MAX)}
+        self._group_wait_ms = group_wait_ms
         self._sender = sender
         self._now_ms = now_ms
+        self._is_failing = False  # the last attempt failed, of whichever message
         self._mark: Callable[[], None] | None = None  # what is known of a message, and not in the store yet
 
     def step(self) -> bool:
@@ -86,7 +90,9 @@ class NotifyStep:
             StorageError: of the store. Step again: a message that was sent before is marked then, and not sent again.
         """
         self._mark_attempted()
-        messages = self._alarms.lease(self._session, self._timings, self._now_ms(), limit=1)
+        wait_ms = max(self._group_wait_ms, FAILING_WAIT_MS) if self._is_failing and self._group_wait_ms else self._group_wait_ms
+        timings = {self._channel: ChannelTiming(wait_ms, ITEMS_MAX)}
+        messages = self._alarms.lease(self._session, timings, self._now_ms(), limit=1)
         for message in messages:
             self._mark = self._attempt(message)
             self._mark_attempted()
@@ -101,6 +107,7 @@ class NotifyStep:
         try:
             self._sender.send(message)
         except Exception as error:  # whatever a sender meets, its channel goes on
+            self._is_failing = True
             reason = _reason(error)
             at_ms = self._now_ms()
             is_last = at_ms - message.created_ms >= GIVEN_UP_MS and message.attempts + 1 >= GIVEN_UP_ATTEMPTS
@@ -112,6 +119,7 @@ class NotifyStep:
                 reason,
             )
             return lambda: self._alarms.mark_failed(self._session, message.id, reason, retry_ms, at_ms)
+        self._is_failing = False
         at_ms = self._now_ms()
         return lambda: self._alarms.mark_sent(self._session, message.id, at_ms)
 
