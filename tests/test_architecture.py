@@ -296,3 +296,14 @@ def test_constraints_pin_every_requirement_exactly() -> None:
     pins = [line for line in lines if line and not line.startswith("#")]
     assert len(pins) > 20
     assert [line for line in pins if not re.fullmatch(r"[a-z0-9-]+==[0-9][0-9a-z.+]*", line)] == []
+
+
+@pytest.mark.parametrize("package", ["core", "local", "web"])
+def test_the_docstring_of_a_large_package_is_a_map_of_its_modules(package: str) -> None:
+    directory = SOURCE / package
+    told = ast.get_docstring(ast.parse((directory / "__init__.py").read_text(encoding="utf-8"))) or ""
+    named = set(re.findall(r"\b[a-z][a-z_]*\b", told))
+    modules = {path.stem for path in directory.glob("*.py")} - {"__init__"}
+    assert modules - named == set(), f"say in tallystream/{package}/__init__.py where they belong"
+    gone = {name for name in named if "_" in name} - modules - {"now_ms"}
+    assert gone == set(), f"tallystream/{package}/__init__.py names them, and they are gone"

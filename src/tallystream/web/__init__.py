@@ -1,1 +1,12 @@
-"""The HTTP side: events in, queries, live changes, the dashboard. It serves whichever ports it is handed."""
+"""
+The HTTP side: events in, queries, live changes, the dashboard. It serves whichever ports it is handed.
+
+The frame: app (which path is whose), services (what it is handed), server, protocol (a short way for one small event), auth and
+session, errors, pages, parameters.
+
+Events in: ingest, bodies and formats (what producers send → lines), group_commit, backlog.
+
+Answers: query and answer, csv_export, rejected, status, metrics, live; of alarms: alarms and alarm_answers, alarm_chart and
+alarm_backtest with alarm_series. Their JSON: answer_types, alarm_types; openapi describes it, with operation and
+alarm_operations.
+"""
