@@ -8,7 +8,7 @@ N ?= 200
 dashboard_sources := $(shell find dashboard -not -path '*/node_modules*' -not -name '*.tsbuildinfo')
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test bench soak lint format types dashboard-check system-packages lock clean
+.PHONY: help setup demo aws-demo test bench soak lint format types dashboard-check system-packages lock clean
 .DELETE_ON_ERROR:
 
 help: ## list the targets
@@ -18,6 +18,9 @@ setup: $(VENV)/.installed .venv-ministack/.installed system-packages ## install 
 
 demo: $(VENV)/.installed ## start Tallystream with realistic traffic on http://127.0.0.1:8080, or on PORT=…
 	@$(BIN)/tally demo $(if $(PORT),--port $(PORT))
+
+aws-demo: $(VENV)/.installed .venv-ministack/.installed ## show the same definition as a stack on an emulator of AWS
+	@$(BIN)/python -m scripts.aws_demo $(if $(RATE),--rate $(RATE)) $(if $(SECONDS),--seconds $(SECONDS))
 
 test: $(VENV)/.installed .venv-ministack/.installed system-packages lint types dashboard-check ## check and test everything, as CI does
 	$(BIN)/pytest --cov --cov-report=term

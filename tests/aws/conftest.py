@@ -1,66 +1,31 @@
 """An emulator of AWS, which real clients talk to over HTTP."""
 
-import os
-import socket
-import subprocess
 from collections.abc import Callable, Iterator
 from itertools import count
-from pathlib import Path
 from typing import Any
 
 import botocore.session
-import httpx
 import pytest
 from botocore.config import Config
 
+from scripts.emulator import client_environment, running_emulator
 from tallystream.aws.client import DynamoDBClient, make_client
 from tests.aws.proxy import FaultyProxy
-from tests.waiting import wait_until
 
-MINISTACK = Path(__file__).resolve().parents[2] / ".venv-ministack" / "bin" / "ministack"
-REGION = "eu-west-1"
 _numbers = count()
 
 
 @pytest.fixture(scope="session")
 def ministack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """The address of a running emulator."""
-    assert MINISTACK.exists(), "the emulator of AWS is not installed; run: make .venv-ministack/.installed"
-    directory = tmp_path_factory.mktemp("ministack")
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    environment = {**os.environ, "GATEWAY_PORT": str(port), "BIND_HOST": "127.0.0.1", "HOME": str(directory)}
-    url = f"http://127.0.0.1:{port}"
-    with (directory / "log").open("wb") as log:
-        process = subprocess.Popen([MINISTACK], cwd=directory, env=environment, stdout=log, stderr=log)
-    try:
-        wait_until(lambda: _answers(f"{url}/_ministack/health", process), "the emulator to answer", timeout_s=60)
+    with running_emulator(tmp_path_factory.mktemp("ministack")) as url:
         yield url
-    finally:
-        process.terminate()
-        process.wait(10)
-
-
-def _answers(url: str, process: subprocess.Popen[bytes]) -> bool:
-    assert process.poll() is None, "the emulator ended by itself"
-    try:
-        return httpx.get(url).is_success
-    except httpx.TransportError:
-        return False
 
 
 @pytest.fixture
 def aws_environment(ministack: str, monkeypatch: pytest.MonkeyPatch) -> str:
     """An environment in which AWS's clients find the emulator; its address."""
-    for name, value in {
-        "AWS_ACCESS_KEY_ID": "test",
-        "AWS_SECRET_ACCESS_KEY": "test",
-        "AWS_DEFAULT_REGION": REGION,
-        "AWS_REGION": REGION,
-        "AWS_ENDPOINT_URL": ministack,
-        "AWS_EC2_METADATA_DISABLED": "true",
-    }.items():
+    for name, value in client_environment(ministack).items():
         monkeypatch.setenv(name, value)
     return ministack
 

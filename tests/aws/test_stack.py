@@ -1,8 +1,6 @@
 """The whole chain on an emulator: events into the stream, both functions as they are packaged, metrics that are right."""
 
 import json
-import platform
-import sys
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -10,8 +8,9 @@ from typing import Any
 import boto3
 import pytest
 
+from scripts.emulator import local_target, run_locally
 from tallystream.aws.deploy import Account, Summary
-from tallystream.aws.package import Target, build_package
+from tallystream.aws.package import build_package
 from tallystream.aws.template import StackSettings, make_stack
 from tallystream.core.definition import parse_definition
 from tests.waiting import wait_until
@@ -33,12 +32,9 @@ EVENTS = 300
 @pytest.fixture
 def stack(aws_environment: str) -> Iterator[Summary]:
     """A deployed stack, whose functions run on this machine's Python."""
-    python = f"{sys.version_info.major}.{sys.version_info.minor}"
-    target = Target("arm64" if platform.machine() == "aarch64" else "x86_64", python)
+    target = local_target()
     template = make_stack(DEFINITION, StackSettings(batch_window_s=1, architecture=target.architecture)).template
-    for resource in template["Resources"].values():
-        if resource["Type"] == "AWS::Lambda::Function":
-            resource["Properties"]["Runtime"] = f"python{python}"
+    run_locally(template, target)
     account, package = Account(pause=lambda _: None), build_package(DEFINITION, target)
     list(account.execute("chain", account.plan("chain", template, package, "chain"), package))
     summary = account.summary("chain")
