@@ -23,7 +23,7 @@ class OutputError(TallystreamError):
 
 @click.group()
 def aws() -> None:
-    """Count on AWS: see what a definition becomes and costs there, and deploy it."""
+    """Count on AWS: see what a definition costs there, and deploy it."""
 
 
 def _architecture_option(command: Command) -> Command:
@@ -111,9 +111,9 @@ def template(config: Path, output: Path | None, **settings: Any) -> None:
 )
 def package(config: Path, architecture: Architecture, output: Path) -> None:
     """
-    Build the zip that the functions run: what they import, the definition, and libraries for Lambda's Python.
+    Build the zip that the functions run.
 
-    pip gets the libraries, in the versions that are installed here. The same input makes the same bytes.
+    It holds what they import, the definition, and libraries for Lambda's Python. pip gets the libraries, in the versions that are installed here. The same input makes the same bytes.
     """
     from tallystream.aws.package import Target, build_package
 
@@ -151,9 +151,9 @@ def cost(
     **settings: Any,
 ) -> None:
     """
-    Estimate what a definition costs a month on AWS, by service, before anything is deployed.
+    Estimate what a definition costs a month on AWS.
 
-    The assumptions are printed along with it.
+    Says it by service, before anything is deployed; the assumptions are printed along with it.
     """
     from tallystream.aws.cost import Load, estimate
 
@@ -190,9 +190,9 @@ def _yes_option(command: Command) -> Command:
 @_yes_option
 def deploy(config: Path, stack: str | None, region: str | None, yes: bool, **settings: Any) -> None:
     """
-    Make the stack of a definition on AWS, or change it to what the definition says now.
+    Make or change the stack of a definition on AWS.
 
-    What would change is shown first, as a table, and nothing is changed before you say yes.
+    Afterwards it is as the definition says now. What would change is shown first, as a table, and nothing is changed before you say yes.
     """
     from tallystream.aws.deploy import Account, check_stack_name, stack_name
     from tallystream.aws.package import Target, build_package
@@ -246,9 +246,9 @@ def status(ctx: click.Context, config: Path, stack: str | None, region: str | No
 @_yes_option
 def destroy(config: Path, stack: str | None, region: str | None, yes: bool) -> None:
     """
-    Delete a stack with everything in it: events, counters, alarms, logs.
+    Delete a stack with everything in it.
 
-    The metrics stay until CloudWatch forgets them, after 15 months; they cost nothing.
+    Events, counters, alarms and logs are gone then. The metrics stay until CloudWatch forgets them, after 15 months; they cost nothing.
     """
     from tallystream.aws.deploy import Account
 
