@@ -113,7 +113,8 @@ def package(config: Path, architecture: Architecture, output: Path) -> None:
     """
     Build the zip that the functions run.
 
-    It holds what they import, the definition, and libraries for Lambda's Python. pip gets the libraries, in the versions that are installed here. The same input makes the same bytes.
+    It holds what they import, the definition, and libraries for Lambda's Python. pip gets the libraries, in the versions that
+    are installed here. The same input makes the same bytes.
     """
     from tallystream.aws.package import Target, build_package
 
@@ -192,7 +193,8 @@ def deploy(config: Path, stack: str | None, region: str | None, yes: bool, **set
     """
     Make or change the stack of a definition on AWS.
 
-    Afterwards it is as the definition says now. What would change is shown first, as a table, and nothing is changed before you say yes.
+    Afterwards it is as the definition says now. What would change is shown first, as a table, and nothing is changed before
+    you say yes.
     """
     from tallystream.aws.deploy import Account, check_stack_name, stack_name
     from tallystream.aws.package import Target, build_package
@@ -248,7 +250,8 @@ def destroy(config: Path, stack: str | None, region: str | None, yes: bool) -> N
     """
     Delete a stack with everything in it.
 
-    Events, counters, alarms and logs are gone then. The metrics stay until CloudWatch forgets them, after 15 months; they cost nothing.
+    Events, counters, alarms and logs are gone then. The metrics stay until CloudWatch forgets them, after 15 months; they cost
+    nothing.
     """
     from tallystream.aws.deploy import Account
 
