@@ -1,14 +1,15 @@
 """A proxy between a client of AWS and the emulator, which does to requests what AWS and the network do at times."""
 
+import json
 import threading
 from collections.abc import Callable
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from types import TracebackType
-from typing import Literal, Self
+from typing import Any, Literal, Self
 
 import httpx
 
-Fault = Literal["throttle", "fail", "lose the request", "lose the answer", "answer nonsense"]
+Fault = Literal["throttle", "throttle some records", "fail", "lose the request", "lose the answer", "answer nonsense"]
 
 
 class FaultyProxy:
@@ -37,13 +38,18 @@ class FaultyProxy:
                     self._answer(502, b"<html>Bad Gateway</html>")
                 elif fault == "fail":
                     self._answer(500, b'{"__type": "InternalServerError", "message": "failed"}')
+                elif fault == "throttle some records":
+                    self._answer(200, json.dumps(put_half(json.loads(body), self._forward)).encode())
                 else:
-                    headers = {name: value for name, value in self.headers.items() if name.lower() != "host"}
-                    answer = upstream_client.post(self.path, content=body, headers=headers)
+                    answer = self._forward(body)
                     if fault == "lose the answer":
                         self._hang_up()
                     else:
                         self._answer(answer.status_code, answer.content)
+
+            def _forward(self, body: bytes) -> httpx.Response:
+                kept = {name: value for name, value in self.headers.items() if name.lower() not in ("host", "content-length")}
+                return upstream_client.post(self.path, content=body, headers=kept)
 
             def _answer(self, status: int, body: bytes) -> None:
                 self.send_response(status)
@@ -71,3 +77,12 @@ class FaultyProxy:
         self._server.shutdown()
         self._server.server_close()
         self._client.close()
+
+
+def put_half(request: dict[str, Any], forward: Callable[[bytes], httpx.Response]) -> dict[str, Any]:
+    """Put every second record of a PutRecords request, from the second on; answer that the others were throttled."""
+    refused = {"ErrorCode": "ProvisionedThroughputExceededException", "ErrorMessage": "Rate exceeded for shard"}
+    taken = request["Records"][1::2]
+    outcomes = iter(forward(json.dumps({**request, "Records": taken}).encode()).json()["Records"] if taken else [])
+    answers = [next(outcomes) if index % 2 else refused for index in range(len(request["Records"]))]
+    return {"FailedRecordCount": len(request["Records"]) - len(taken), "Records": answers}

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from tallystream.aws.template import Architecture, StackSettings
-from tallystream.cli.options import config_option, read_definition
+from tallystream.cli.aws_backfill import backfill
+from tallystream.cli.options import config_option, read_definition, stack_name, stack_option
 from tallystream.core.definition import Definition, parse_definition
 from tallystream.core.errors import TallystreamError
 
@@ -24,6 +25,9 @@ class OutputError(TallystreamError):
 @click.group()
 def aws() -> None:
     """Count on AWS: see what a definition costs there, and deploy it."""
+
+
+aws.add_command(backfill)
 
 
 def _architecture_option(command: Command) -> Command:
@@ -171,14 +175,6 @@ def cost(
         click.echo(f"- {assumption}")
 
 
-def _stack_option(command: Command) -> Command:
-    """Add --stack and --region."""
-    stack = click.option("--stack", metavar="NAME", help="The stack; by default named as the definition.")
-    region = click.option("--region", metavar="NAME", help="AWS's region; by default that of your AWS settings.")
-    changed: Command = stack(region(command))
-    return changed
-
-
 def _yes_option(command: Command) -> Command:
     """Add --yes."""
     return click.option("--yes", is_flag=True, help="Do not ask.")(command)
@@ -186,7 +182,7 @@ def _yes_option(command: Command) -> Command:
 
 @aws.command()
 @config_option
-@_stack_option
+@stack_option
 @_settings_options
 @_yes_option
 def deploy(config: Path, stack: str | None, region: str | None, yes: bool, **settings: Any) -> None:
@@ -196,12 +192,12 @@ def deploy(config: Path, stack: str | None, region: str | None, yes: bool, **set
     Afterwards it is as the definition says now. What would change is shown first, as a table, and nothing is changed before
     you say yes.
     """
-    from tallystream.aws.deploy import Account, check_stack_name, stack_name
+    from tallystream.aws.deploy import Account
     from tallystream.aws.package import Target, build_package
     from tallystream.aws.template import make_stack
 
     definition = _definition(config)
-    name = check_stack_name(stack) if stack else stack_name(definition.name)
+    name = stack_name(config, stack)
     made = make_stack(definition, StackSettings(**settings))
     _warn(made.warnings)
     account = Account(region)
@@ -229,14 +225,14 @@ def deploy(config: Path, stack: str | None, region: str | None, yes: bool, **set
 
 @aws.command()
 @config_option
-@_stack_option
+@stack_option
 @click.pass_context
 def status(ctx: click.Context, config: Path, stack: str | None, region: str | None) -> None:
     """Show how a stack is: its outputs and its alarms. Exits with 1 if there is none."""
     from tallystream.aws.deploy import Account
 
     account = Account(region)
-    name = _stack_name(config, stack)
+    name = stack_name(config, stack)
     if not _echo_outputs(account, name):
         click.echo(f"there is no stack {name} in {account.region}", err=True)
         ctx.exit(1)
@@ -244,7 +240,7 @@ def status(ctx: click.Context, config: Path, stack: str | None, region: str | No
 
 @aws.command()
 @config_option
-@_stack_option
+@stack_option
 @_yes_option
 def destroy(config: Path, stack: str | None, region: str | None, yes: bool) -> None:
     """
@@ -256,7 +252,7 @@ def destroy(config: Path, stack: str | None, region: str | None, yes: bool) -> N
     from tallystream.aws.deploy import Account
 
     account = Account(region)
-    name = _stack_name(config, stack)
+    name = stack_name(config, stack)
     found = account.summary(name)
     if found is not None:
         for output, value in found.outputs.items():
@@ -270,12 +266,6 @@ def destroy(config: Path, stack: str | None, region: str | None, yes: bool) -> N
         click.echo(f"there is no stack {name} in {account.region}; nothing to delete")
         return
     click.echo(f"the stack {name} is gone; its metrics stay in CloudWatch until they are 15 months old")
-
-
-def _stack_name(config: Path, stack: str | None) -> str:
-    from tallystream.aws.deploy import check_stack_name, stack_name
-
-    return check_stack_name(stack) if stack else stack_name(_definition(config).name)
 
 
 def _echo_outputs(account: "Account", name: str) -> bool:

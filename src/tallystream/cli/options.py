@@ -8,6 +8,8 @@ from urllib.parse import urlsplit
 import click
 from click.core import ParameterSource
 
+from tallystream.core.definition import parse_definition
+
 Command = Callable[..., Any]
 
 
@@ -84,3 +86,18 @@ def refuse_with_url(ctx: click.Context, *names: str) -> None:
         raise click.UsageError(
             f"--url asks a running server, which has its own definition and data: leave out {' and '.join(given)}"
         )
+
+
+def stack_option(command: Command) -> Command:
+    """Add --stack and --region; see `stack_name`."""
+    stack = click.option("--stack", metavar="NAME", help="The stack; by default named as the definition.")
+    region = click.option("--region", metavar="NAME", help="AWS's region; by default that of your AWS settings.")
+    changed: Command = stack(region(command))
+    return changed
+
+
+def stack_name(config: Path, stack: str | None) -> str:
+    """Return the name of the stack that is meant: the one given, or that of the definition."""
+    from tallystream.aws import deploy
+
+    return deploy.check_stack_name(stack) if stack else deploy.stack_name(parse_definition(read_definition(config)).name)

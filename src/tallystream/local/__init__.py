@@ -7,5 +7,5 @@ outbox; the tables are in *.sql.
 What runs: app (`tally up`, the composition root), supervisor, child, and its children web_worker, counter_worker and
 alarm_worker, which delivers through channels; logs, clock.
 
-What commands do: ingest (reads by source and blocks, sends by direct or upload), verify, backup.
+What commands do: ingest (reads by source and blocks, or by retained; sends by direct or upload), verify, backup.
 """

@@ -11,6 +11,7 @@ from typing import NamedTuple, Protocol
 
 from tallystream.core.errors import TallystreamError
 from tallystream.local.blocks import Block, UnfinishedInputError
+from tallystream.local.retained import RetainedSource
 from tallystream.local.source import Source, SourceError
 from tallystream.ports import SourcePosition, SourceRange
 
@@ -64,7 +65,7 @@ class Outcome(NamedTuple):
     unfinished: UnfinishedInputError | None  # what the end lacks; all before it is stored
 
 
-def ingest(source: Source, sink: Sink, *, again: bool, on_progress: Callable[[Progress], None]) -> Outcome:
+def ingest(source: Source | RetainedSource, sink: Sink, *, again: bool, on_progress: Callable[[Progress], None]) -> Outcome:
     """
     Store a source from where an earlier run stopped, or from its beginning.
 
@@ -93,7 +94,7 @@ def ingest(source: Source, sink: Sink, *, again: bool, on_progress: Callable[[Pr
     return Outcome(events, start, end, unfinished)
 
 
-def _resume(source: Source, sink: Sink, again: bool) -> tuple[str | None, int, Iterator[Block]]:
+def _resume(source: Source | RetainedSource, sink: Sink, again: bool) -> tuple[str | None, int, Iterator[Block]]:
     """Return the source's name in the stream (None: it has none), where to begin, and the blocks from there on."""
     identity = source.identity()
     if identity is None:
