@@ -15,6 +15,7 @@ from click.testing import CliRunner, Result
 
 from tallystream.cli import main
 from tallystream.core.definition import parse_definition
+from tallystream.local.blocks import PIECE_BYTES_MAX
 from tallystream.local.data import DataDirectory
 from tallystream.ports import Append
 from tests.aws.test_backfill import events, sent_to
@@ -101,7 +102,7 @@ def test_an_event_that_no_record_holds_is_left_out_and_said(directory: Path) -> 
     result = run("events.ndjson")
     assert result.exit_code == 1
     assert result.stdout.startswith("sent 2 events ")
-    assert result.stdout.endswith("left out 1 events of more than a Kinesis record holds, 1 MiB\n")
+    assert result.stdout.endswith("left out, since no Kinesis record holds so much (1 MiB): 1\n")
     assert sent_to(STREAM) == Counter([b'{"a": 1}', b'{"a": 2}'])
 
 
@@ -148,20 +149,35 @@ def test_another_local_stream_in_its_place_is_not_gone_on_with(directory: Path) 
     assert sent_to(STREAM) == {b'{"a": "a"}': 10}
 
 
-def test_an_interrupt_ends_it_where_nothing_is_doubled(directory: Path) -> None:
-    lines = events(12_000, 200)
+def interrupt(directory: Path, lines: list[bytes], number: signal.Signals) -> subprocess.CompletedProcess[bytes]:
+    """Send a file of lines, and signal the process when it has noted a block, which is before the end."""
     (directory / "events.ndjson").write_bytes(b"\n".join(lines) + b"\n")
     command = [sys.executable, "-m", "tallystream.cli", "aws", "backfill", "events.ndjson", "--shard-bytes", "3000000"]
     process = subprocess.Popen(command, stderr=subprocess.PIPE)
     checkpoint = directory / "tally-backfill.jsonl"
     wait_until(lambda: checkpoint.exists() and checkpoint.stat().st_size > 0, "a block to be noted", timeout_s=30)
-    process.send_signal(signal.SIGINT)
+    process.send_signal(number)
     _, said = process.communicate(timeout=30)
-    assert process.returncode == 1
-    assert b"tally: stopped; run it again and it goes on where it stopped" in said
     assert 0 < sent_to(STREAM).total() < len(lines)
+    return subprocess.CompletedProcess(command, process.returncode, b"", said)
+
+
+def test_an_interrupt_ends_it_where_nothing_is_doubled(directory: Path) -> None:
+    lines = events(12_000, 200)
+    process = interrupt(directory, lines, signal.SIGINT)
+    assert process.returncode == 1
+    assert b"tally: stopped; run it again and it goes on where it stopped" in process.stderr
     assert run("events.ndjson").exit_code == 0
     assert sent_to(STREAM) == Counter(lines)
+
+
+def test_a_kill_loses_nothing_and_doubles_a_block_at_most(directory: Path) -> None:
+    lines = events(12_000, 200)
+    assert interrupt(directory, lines, signal.SIGKILL).returncode == -signal.SIGKILL
+    assert run("events.ndjson").exit_code == 0
+    sent = sent_to(STREAM)
+    assert set(sent) == set(lines)
+    assert sum(len(line) * (number - 1) for line, number in sent.items()) <= PIECE_BYTES_MAX
 
 
 def test_what_is_sent_must_be_named(directory: Path) -> None:

@@ -64,7 +64,9 @@ def backfill(
     again: bool,
 ) -> None:
     """
-    Send events that are there already to a stack: files as `tally ingest` reads them, or a local stream with --data.
+    Send files, or a local stream's events, to a stack.
+
+    Reads files as `tally ingest` does, or with --data what a data directory's stream still holds.
 
     Run again, it goes on behind the last block that Kinesis has acknowledged. After a kill that block may be sent twice, and
     counted twice: Kinesis does not tell a repetition. An interrupt ends it between two blocks, where nothing is doubled.
@@ -116,7 +118,7 @@ def backfill(
     elapsed_s = time.monotonic() - started_s
     click.echo(f"sent {events - left_out:,} events to {stream} in {elapsed_s:.1f} s ({events / elapsed_s:,.0f}/s)")
     if left_out:
-        click.echo(f"left out {left_out:,} events of more than a Kinesis record holds, 1 MiB")
+        click.echo(f"left out, since no Kinesis record holds so much (1 MiB): {left_out:,}")
         ctx.exit(1)
     lacking = [outcome.unfinished for outcome in outcomes if outcome.unfinished is not None]
     if any(not isinstance(error, UnfinishedLineError) for error in lacking):
