@@ -23,7 +23,7 @@ aws-demo: $(VENV)/.installed .venv-ministack/.installed ## show the same definit
 	@$(BIN)/python -m scripts.aws_demo $(if $(RATE),--rate $(RATE)) $(if $(SECONDS),--seconds $(SECONDS))
 
 test: $(VENV)/.installed .venv-ministack/.installed system-packages lint types dashboard-check ## check and test everything, as CI does
-	$(BIN)/pytest --cov --cov-report=term
+	$(BIN)/pytest --numprocesses 2 --dist loadfile --cov --cov-report=term
 
 bench: $(VENV)/.installed ## measure the speed and write docs/benchmarks.md
 	$(BIN)/python -m benchmarks
