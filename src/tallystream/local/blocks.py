@@ -88,7 +88,7 @@ def line_blocks(pieces: Iterable[bytes], position: int, *, leave_unfinished: boo
     """
     carry = b""  # the beginning of a line whose end has not come yet, at most CUT_BYTES of it
     dropped = 0  # how many bytes of that line are not in `carry`
-    for piece in _parts(pieces):
+    for piece in _parts(pieces, b"\n"):
         whole, line_feed, tail = piece.rpartition(b"\n")
         if line_feed:
             text = carry + whole
@@ -111,10 +111,10 @@ def line_blocks(pieces: Iterable[bytes], position: int, *, leave_unfinished: boo
         yield Block([carry], position + len(carry) + dropped)
 
 
-def _parts(pieces: Iterable[bytes]) -> Iterator[bytes]:
-    """Yield the pieces, cut so that none ends more than EVENTS_MAX events: an event and what ends it take two bytes or more."""
+def _parts(pieces: Iterable[bytes], end: bytes) -> Iterator[bytes]:
+    """Yield the pieces, cut so that none ends more than EVENTS_MAX events: an event and its end take two bytes or more."""
     for piece in pieces:
-        if piece.count(b"\n") + piece.count(b",") < EVENTS_MAX:
+        if piece.count(end) < EVENTS_MAX:
             yield piece
         else:
             for start in range(0, len(piece), 2 * EVENTS_MAX):
@@ -150,7 +150,7 @@ def array_blocks(pieces: Iterable[bytes], position: int) -> Iterator[Block]:
         UnfinishedInputError: the array is not closed, or something follows it.
     """
     array = _Array(position)
-    for piece in _parts(pieces):
+    for piece in _parts(pieces, b","):
         yield from array.feed(piece)
     array.finish()
 
