@@ -88,15 +88,17 @@ def line_blocks(pieces: Iterable[bytes], position: int, *, leave_unfinished: boo
     """
     carry = b""  # the beginning of a line whose end has not come yet, at most CUT_BYTES of it
     dropped = 0  # how many bytes of that line are not in `carry`
-    for piece in _parts(pieces, b"\n"):
+    for piece in pieces:
         whole, line_feed, tail = piece.rpartition(b"\n")
         if line_feed:
-            text = carry + whole
-            end = position + len(text) + dropped + 1
-            lines = text.split(b"\n")
-            lines[0] = lines[0][:CUT_BYTES]  # only the first line can be longer than a piece
-            yield Block(list(filter(bytes.strip, lines)), end)
-            position, carry, dropped = end, tail, 0
+            lines = (carry + whole).split(b"\n")
+            for start in range(0, len(lines), EVENTS_MAX):
+                some = lines[start : start + EVENTS_MAX]
+                position += dropped + sum(map(len, some)) + len(some)  # with the line feed of each
+                dropped = 0
+                some[0] = some[0][:CUT_BYTES]  # only the first line can be longer than a piece
+                yield Block(list(filter(bytes.strip, some)), position)
+            carry = tail
         else:
             carry += tail
         if len(carry) > CUT_BYTES:
@@ -111,10 +113,10 @@ def line_blocks(pieces: Iterable[bytes], position: int, *, leave_unfinished: boo
         yield Block([carry], position + len(carry) + dropped)
 
 
-def _parts(pieces: Iterable[bytes], end: bytes) -> Iterator[bytes]:
-    """Yield the pieces, cut so that none ends more than EVENTS_MAX events: an event and its end take two bytes or more."""
+def _parts(pieces: Iterable[bytes]) -> Iterator[bytes]:
+    """Yield the pieces, cut so that none ends more than EVENTS_MAX elements: one and its comma take two bytes or more."""
     for piece in pieces:
-        if piece.count(end) < EVENTS_MAX:
+        if piece.count(b",") < EVENTS_MAX:
             yield piece
         else:
             for start in range(0, len(piece), 2 * EVENTS_MAX):
@@ -150,7 +152,7 @@ def array_blocks(pieces: Iterable[bytes], position: int) -> Iterator[Block]:
         UnfinishedInputError: the array is not closed, or something follows it.
     """
     array = _Array(position)
-    for piece in _parts(pieces, b","):
+    for piece in _parts(pieces):
         yield from array.feed(piece)
     array.finish()
 
