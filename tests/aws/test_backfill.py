@@ -24,15 +24,17 @@ Make = Callable[..., Producer]
 
 
 @pytest.fixture
-def stream(aws_environment: str) -> str:
-    """The name of a new stream of two shards."""
+def stream(aws_environment: str) -> Iterator[str]:
+    """The name of a new stream of two shards. It goes afterwards: other tests hold that theirs leave the account empty."""
     kinesis, name = boto3.client("kinesis"), f"backfill-{next(_numbers)}"
     kinesis.create_stream(StreamName=name, ShardCount=2)
     wait_until(
         lambda: kinesis.describe_stream_summary(StreamName=name)["StreamDescriptionSummary"]["StreamStatus"] == "ACTIVE",
         "the stream",
     )
-    return name
+    yield name
+    kinesis.delete_stream(StreamName=name)
+    wait_until(lambda: name not in kinesis.list_streams()["StreamNames"], "the stream to go")
 
 
 @pytest.fixture

@@ -60,13 +60,8 @@ def shards() -> dict[str, int]:
     kinesis = boto3.client("kinesis")
     return {
         name: kinesis.describe_stream_summary(StreamName=name)["StreamDescriptionSummary"]["OpenShardCount"]
-        for name in own_streams()
+        for name in kinesis.list_streams()["StreamNames"]
     }
-
-
-def own_streams() -> list[str]:
-    """Other tests of the session leave streams of theirs on the emulator."""
-    return [name for name in boto3.client("kinesis").list_streams()["StreamNames"] if not name.startswith("backfill-")]
 
 
 def everything() -> list[Any]:
@@ -76,7 +71,7 @@ def everything() -> list[Any]:
         *boto3.client("cloudwatch").describe_alarms()["MetricAlarms"],
         *boto3.client("cloudwatch").list_dashboards()["DashboardEntries"],
         *boto3.client("logs").describe_log_groups(logGroupNamePrefix="/tallystream/")["logGroups"],
-        *own_streams(),
+        *boto3.client("kinesis").list_streams()["StreamNames"],
         *boto3.client("lambda").list_functions()["Functions"],
         *boto3.client("lambda").list_event_source_mappings()["EventSourceMappings"],
         *boto3.client("sns").list_topics()["Topics"],
