@@ -95,9 +95,10 @@ def imports(path: Path) -> Iterator[Import]:
             assert node.level == 0, f"{path.relative_to(ROOT)}:{node.lineno}: relative import; write the whole name"
             assert node.module is not None
             yield Import(path, node.lineno, node.module)
-            # `from tallystream import web` imports the layer web.
+            # `from tallystream import web` imports the layer web; __version__ is a text that all may have.
             if node.module == "tallystream":
-                yield from (Import(path, node.lineno, f"tallystream.{alias.name}") for alias in node.names)
+                layers = (alias.name for alias in node.names if alias.name != "__version__")
+                yield from (Import(path, node.lineno, f"tallystream.{layer}") for layer in layers)
 
 
 def layer_of(path: Path) -> str:

@@ -6,6 +6,7 @@ from typing import Final, Literal, NamedTuple, Protocol
 
 from tallystream.core.aggregate import Partial
 from tallystream.core.alarm import State, Transition
+from tallystream.core.chunk_tally import ChunkTally, StoredTally
 from tallystream.core.counting import Delivery, Ledger, Tally
 from tallystream.core.definition import Counter, Definition
 from tallystream.core.group import GroupValue
@@ -36,6 +37,15 @@ class SourcePosition(NamedTuple):
     mark: str = ""  # as it came with the position
 
 
+class Packed(NamedTuple):
+    """Lines as the stream will store them, in one chunk; made by `Stream.pack`."""
+
+    lines: int
+    payload: bytes
+    tally_meaning: bytes | None
+    tally: bytes | None
+
+
 class Append(NamedTuple):
     """What one request, or one block of a file, adds to the stream, whole or not at all."""
 
@@ -45,6 +55,7 @@ class Append(NamedTuple):
     digest: bytes = b""  # of the request, kept with the idempotency key
     answer: bytes = b""  # what a repeated request is to be answered
     source: SourceRange | None = None
+    packed: Packed | None = None  # the lines, if they were packed before; goes without partition keys
 
 
 class Appended(NamedTuple):
@@ -65,11 +76,19 @@ class ShardState(NamedTuple):
 class Stream(Protocol):
     """Lines in shards: ordered, durable, readable again from any position that is retained."""
 
+    def pack(self, lines: list[bytes], tally: ChunkTally | None = None, text: bytes | None = None) -> Packed:
+        """
+        Make lines ready to be stored, with their tally if there is one, and spare `append` the compression.
+
+        `text` is the lines joined by line feeds, where it is at hand. Raises ValueError if a line holds a line feed.
+        """
+        ...
+
     def append(self, appends: Sequence[Append], now_ms: int) -> list[Appended]:
         """
         Store the appends durably in one commit; return the fate of each, in order.
 
-        Cost: one fsync for all of them. Raises StorageError: nothing of the call is stored.
+        Cost: one fsync for all of them. Raises StorageError: nothing of the call is stored; ValueError as `pack`.
         """
         ...
 
@@ -79,6 +98,15 @@ class Stream(Protocol):
 
         Fewer, where lines are so long that so many would fill the memory. The first chunk is cut so that it begins at
         `sequence`. When that was pruned, it begins at the oldest retained line.
+        """
+        ...
+
+    def tallies(self, shard: int, sequence: int, meaning: bytes, events_max: int) -> list[StoredTally]:
+        """
+        Return the tallies of this meaning that were stored with the chunks from `sequence` on, as far as there is no gap.
+
+        In order, of about events_max lines at most. None, where no chunk begins at `sequence`, or it has no such tally; `read`
+        has its lines. Cost: the lines are not touched.
         """
         ...
 

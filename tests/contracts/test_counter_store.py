@@ -9,10 +9,13 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from tallystream.core import chunk_tally
 from tallystream.core.aggregate import finish
+from tallystream.core.chunk_tally import ChunkTallier, ChunkTally
 from tallystream.core.counting import Ledger, Tally
 from tallystream.core.definition import Definition, parse_definition
 from tallystream.core.errors import StorageError
+from tallystream.core.event import Batch, Reader
 from tallystream.engine.count import CountStep, RunTallier
 from tallystream.engine.retry import retry_rejected
 from tallystream.local import expiry
@@ -58,8 +61,9 @@ def retried(tally: Tally) -> Tally:
 class Plane:
     """A stream and a store, with the steps between them."""
 
-    def __init__(self, directory: Path, definition: Definition = DEFINITION) -> None:
+    def __init__(self, directory: Path, definition: Definition, *, stores_tallies: bool) -> None:
         self.directory = directory
+        self.stores_tallies = stores_tallies
         self.store = SQLiteCounterStore(directory / "counters.db")
         self.declare(definition)
 
@@ -68,11 +72,16 @@ class Plane:
         self.stream = SQLiteStream(self.directory / "stream.db", definition.stream)
         self.generations = self.store.declare(definition, self.store.positions(), now_ms)
         self.step = CountStep(self.stream, self.store, definition)
+        self.reader = Reader(definition)
+        self.chunk_tallier = ChunkTallier(definition, self.reader)
         return self.generations
 
     def send(self, *events: bytes | dict[str, Any], now_ms: int = NOW_MS) -> None:
         lines = [event if isinstance(event, bytes) else json.dumps({"t": NOW_MS} | event).encode() for event in events]
-        self.stream.append([Append(lines)], now_ms)
+        packed = None
+        if self.stores_tallies:
+            packed = self.stream.pack(lines, self.chunk_tallier.tally(self.reader.read(lines, now_ms)))
+        self.stream.append([Append(lines, packed=packed)], now_ms)
 
     def count(self, *events: bytes | dict[str, Any], now_ms: int = NOW_MS) -> None:
         if events:
@@ -91,18 +100,59 @@ class Plane:
 MakePlane = Callable[..., Plane]
 
 
-@pytest.fixture
-def make_plane(tmp_path: Path) -> Iterator[MakePlane]:
+@pytest.fixture(params=[False, True], ids=["lines", "tallies"])
+def make_plane(tmp_path: Path, request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[MakePlane]:
+    """Make planes whose counting reads all lines, or merges the tallies that are stored with them where it can."""
     planes: list[Plane] = []
+    monkeypatch.setattr(chunk_tally, "_CELLS_SHARE", 1 / 100)
 
     def make(definition: Definition = DEFINITION, directory: Path = tmp_path) -> Plane:
-        planes.append(Plane(directory, definition))
+        planes.append(Plane(directory, definition, stores_tallies=request.param))
         return planes[-1]
 
     yield make
     for plane in planes:
         plane.store.close()
         plane.stream.close()
+
+
+def test_what_is_stored_with_lines_is_counted_and_not_worked_out_again(make_plane: MakePlane) -> None:
+    plane = make_plane()
+    if plane.stores_tallies:
+        plane.chunk_tallier = Misleading(plane.definition, plane.reader)
+    plane.count({"event": "a"})
+    assert plane.values() == {("misled" if plane.stores_tallies else "a",): {NOW_MS: 1}}
+
+
+def test_a_tally_of_another_definition_is_not_counted(make_plane: MakePlane) -> None:
+    plane = make_plane()
+    plane.send({"event": "a"}, {"event": "b"})
+    plane.declare(definition(events='group_by = ["event"]\nwhere = "event == \'a\'"'))
+    plane.count()
+    assert plane.values() == {("a",): {NOW_MS: 1}}
+    assert plane.store.ledger() == Ledger(received=2, counted=1, unmatched=1)
+
+
+def test_tallies_and_lines_are_counted_in_turn(make_plane: MakePlane) -> None:
+    plane = make_plane()
+    for number in range(8):
+        plane.stores_tallies = not plane.stores_tallies
+        plane.send({"event": "a"}, {"event": f"b{number % 3}"}, b"{")
+    plane.count()
+    assert plane.values() == {("a",): {NOW_MS: 8}, ("b0",): {NOW_MS: 3}, ("b1",): {NOW_MS: 3}, ("b2",): {NOW_MS: 2}}
+    assert plane.store.ledger() == Ledger(received=24, counted=16, rejected=8)
+    assert [event.data for event in plane.store.rejected_events()] == [b"{"] * 8
+    assert sorted((event.shard, event.sequence) for event in plane.store.rejected_events()) == [
+        (shard, sequence) for shard in (0, 1) for sequence in (2, 5, 8, 11)
+    ]
+
+
+class Misleading(ChunkTallier):
+    """Says of all lines what it would say of one event of the group `misled`."""
+
+    def tally(self, batch: Batch) -> ChunkTally | None:
+        reader = Reader(DEFINITION)
+        return ChunkTallier(DEFINITION, reader).tally(reader.read([b'{"t": %d, "event": "misled"}' % NOW_MS], NOW_MS))
 
 
 def test_events_become_cells_of_each_window(make_plane: MakePlane) -> None:

@@ -1,10 +1,12 @@
 """What every stream promises (ports.Stream)."""
 
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 
+from tallystream.core.chunk_tally import ChunkTally, StoredTally
 from tallystream.core.definition import parse_definition
 from tallystream.core.errors import StorageError
 from tallystream.local.stream import SQLiteStream
@@ -46,10 +48,61 @@ def test_lines_come_back_in_order_from_any_position(make_stream: MakeStream) -> 
     stream = make_stream()
     stream.append([Append([b"a", b"b"]), Append([b"c"])], 5)
     stream.append([Append([b"d"])], 7)
-    assert stream.read(0, 0, 100) == [Chunk(0, 0, 5, [b"a", b"b", b"c"]), Chunk(0, 3, 7, [b"d"])]
-    assert stream.read(0, 2, 100) == [Chunk(0, 2, 5, [b"c"]), Chunk(0, 3, 7, [b"d"])]
+    assert stream.read(0, 0, 100) == [Chunk(0, 0, 5, [b"a", b"b"]), Chunk(0, 2, 5, [b"c"]), Chunk(0, 3, 7, [b"d"])]
+    assert stream.read(0, 1, 100) == [Chunk(0, 1, 5, [b"b"]), Chunk(0, 2, 5, [b"c"]), Chunk(0, 3, 7, [b"d"])]
     assert stream.read(0, 4, 100) == []
     assert stream.read(9, 0, 100) == []
+
+
+def test_lines_may_be_packed_before_and_with_their_text(make_stream: MakeStream) -> None:
+    stream = make_stream()
+    packed = [stream.pack([b"a", b"b"]), stream.pack([b"c", b"d"], text=b"c\nd")]
+    stream.append([Append([b"a", b"b"], packed=packed[0]), Append([b"c", b"d"], packed=packed[1])], 5)
+    assert stream.read(0, 0, 100) == [Chunk(0, 0, 5, [b"a", b"b"]), Chunk(0, 2, 5, [b"c", b"d"])]
+    with pytest.raises(ValueError, match="line feed"):
+        stream.pack([b"a\nb"])
+
+
+def test_threads_may_pack_at_once(make_stream: MakeStream) -> None:
+    stream = make_stream()
+    several = [[b"%d %d" % (number, line) * 200 for line in range(100)] for number in range(16)]
+    with ThreadPoolExecutor(4) as pool:
+        packed = list(pool.map(stream.pack, several * 8))
+    stream.append([Append(lines, packed=of_lines) for lines, of_lines in zip(several * 8, packed, strict=True)], 0)
+    assert all_lines(stream) == [line for lines in several * 8 for line in lines]
+
+
+def test_tallies_come_back_as_far_as_there_is_no_gap(make_stream: MakeStream) -> None:
+    stream = make_stream()
+
+    def append(number: int, meaning: bytes | None) -> None:
+        lines = [b"x"] * 10
+        tally = None if meaning is None else ChunkTally(meaning, b"content %d" % number)
+        stream.append([Append(lines, packed=stream.pack(lines, tally))], number)
+
+    for number, meaning in enumerate([b"ours", b"ours", b"theirs", b"ours", None, b"ours"]):
+        append(number, meaning)
+    first = [StoredTally(0, 10, 0, b"content 0"), StoredTally(10, 20, 1, b"content 1")]
+    assert stream.tallies(0, 0, b"ours", 100) == first
+    assert stream.tallies(0, 0, b"ours", 5) == first[:1]
+    assert stream.tallies(0, 10, b"ours", 100) == first[1:]
+    assert stream.tallies(0, 5, b"ours", 100) == []  # no chunk begins there
+    assert stream.tallies(0, 20, b"ours", 100) == []
+    assert stream.tallies(0, 20, b"theirs", 100) == [StoredTally(20, 30, 2, b"content 2")]
+    assert stream.tallies(0, 40, b"ours", 100) == []
+    assert stream.tallies(0, 60, b"ours", 100) == []
+    assert stream.tallies(1, 0, b"ours", 100) == []
+
+
+def test_a_damaged_tally_is_none(make_stream: MakeStream) -> None:
+    stream = make_stream()
+    lines = [b"x"] * 10
+    packed = stream.pack(lines, ChunkTally(b"ours", b"content" * 100))
+    assert packed.tally is not None
+    for damaged in (packed.tally[:-1], packed.tally[:-1] + bytes([packed.tally[-1] ^ 1]), b""):
+        stream.append([Append(lines, packed=packed._replace(tally=damaged))], 0)
+    assert [stream.tallies(0, sequence, b"ours", 100) for sequence in (0, 10, 20)] == [[], [], []]
+    assert all_lines(stream) == lines * 3
 
 
 def test_a_read_stops_near_its_bound_but_is_never_empty(make_stream: MakeStream) -> None:

@@ -67,7 +67,7 @@ def tally(lines: list[bytes], definition: Any = DEFINITION, cuts: tuple[int, ...
         total = part if total is None else merge_tallies(total, part)
     assert total is not None
     assert (total.shard, total.first_sequence, total.next_sequence) == (3, 0, len(lines))
-    return total
+    return tallier.roll_up(total)
 
 
 def assert_equals_oracle(result: Tally, lines: list[bytes]) -> None:

@@ -93,7 +93,7 @@ class StreamSink:
         """Return how far a source is sent."""
         return self._checkpoint.position(self._stream, source)
 
-    def store(self, lines: list[bytes], source: SourceRange | None) -> None:
+    def store(self, lines: list[bytes], source: SourceRange | None, text: bytes | None = None) -> None:  # noqa: ARG002
         """Send lines, and note how far their source is sent."""
         if self.is_stopped:
             raise KeyboardInterrupt

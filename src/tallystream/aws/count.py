@@ -91,7 +91,7 @@ class Counting:
         for start, end, arrival_ms in self._slices(batch, first_line):
             part = self._tallier.tally(self._reader.read(batch.lines[start:end], arrival_ms), first_sequence=start)
             total = part if total is None else merge_tallies(total, part)
-        return total
+        return total and self._tallier.roll_up(total)
 
     def _slices(self, batch: Batch, first_line: int) -> Iterator[tuple[int, int, int]]:
         """Yield (first line, line behind the last, arrival): what is read at once, in one arrival time where that decides."""

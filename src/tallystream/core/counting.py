@@ -71,7 +71,7 @@ class Tally(NamedTuple):
     shard: int
     first_sequence: int
     next_sequence: int
-    cells: dict[str, Cells]  # by counter name, for each of the counter's windows
+    cells: dict[str, Cells]  # by counter name, of the counter's finest window; of all its windows once rolled up
     ledgers: dict[int, Ledger]  # by minute of arrival (its start, UTC milliseconds)
     rejected: list[RejectedLine]
     event_ids: dict[str, Delivery]  # of the events seen for the first time, and where those lie
@@ -139,7 +139,7 @@ class Tallier:
 
     def tally(self, batch: Batch, seen: Mapping[str, Delivery] = NONE_SEEN, shard: int = 0, first_sequence: int = 0) -> Tally:
         """
-        Count a batch.
+        Count a batch, in each counter's finest window.
 
         Args:
             batch: as read by the Reader of the same definition.
@@ -202,6 +202,17 @@ class Tallier:
             first_arrival_ms=batch.arrival_ms,
         )
 
+    def roll_up(self, tally: Tally) -> Tally:
+        """
+        Add to a tally the cells of the coarser windows, and return it. Once, when it is whole.
+
+        Those are added up from the few cells of the finest, and tallies that are merged first have fewer to merge.
+        """
+        for counter in self._counters:
+            if cells := tally.cells.get(counter.name):
+                counter.roll_up(cells)
+        return tally
+
 
 def _event_indices(batch: Batch) -> Sequence[int]:
     """Return the index among the batch's lines of each of its events."""
@@ -211,7 +222,7 @@ def _event_indices(batch: Batch) -> Sequence[int]:
 
 
 class _CounterTallier:
-    """Counts events for one counter: its finest window by key, the coarser ones rolled up from the few keys there are."""
+    """Counts events for one counter: its finest window by key; the coarser ones are rolled up from the few cells there are."""
 
     def __init__(self, counter: Counter, reader: Reader) -> None:
         self.name = counter.name
@@ -236,9 +247,15 @@ class _CounterTallier:
             key = CellKey(finest_ms, start - start % finest_ms, group_key(*map(_unwrap, values)))
             held = cells.get(key)
             cells[key] = partial if held is None else merge(held, partial)
-        for window_ms in self._coarser_ms:
-            roll_up(cells, finest_ms, window_ms)
         return cells
+
+    def roll_up(self, cells: Cells) -> None:
+        finest = list(cells.items())
+        for window_ms in self._coarser_ms:
+            for (_, start, group), partial in finest:
+                key = CellKey(window_ms, start - start % window_ms, group)
+                held = cells.get(key)
+                cells[key] = partial if held is None else merge(held, partial)
 
     def _count_texts(
         self, events: list[Any], slots: list[Slot], distinct_slots: Collection[Slot]
@@ -281,18 +298,6 @@ class _CounterTallier:
     def _keys(self, events: list[Any], slots: list[Slot]) -> Iterable[tuple[Any, ...]]:
         columns = (_wrap_bools(list(map(field, events))) for field in self._group)
         return zip(slots, *columns, strict=True)
-
-
-def roll_up(cells: Cells, finest_ms: int, window_ms: int) -> None:
-    """Add to cells those of a coarser window, from the cells of the finest, of which it is a multiple."""
-    coarser: Cells = {}
-    for key, partial in cells.items():
-        if key.window_ms == finest_ms:
-            start = key.window_start_ms
-            coarse_key = CellKey(window_ms, start - start % window_ms, key.group)
-            held = coarser.get(coarse_key)
-            coarser[coarse_key] = partial if held is None else merge(held, partial)
-    cells.update(coarser)
 
 
 def merge_cells(into: Cells, other: Cells) -> None:

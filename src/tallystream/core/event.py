@@ -101,10 +101,17 @@ class Reader:
         )
         """Whether an event's outcome depends on when it arrived."""
 
-    def read(self, lines: Sequence[bytes], arrival_ms: int) -> Batch:
-        """Read a batch of lines that arrived at arrival_ms (UTC). Never raises for what a line holds."""
+    def read(self, lines: Sequence[bytes], arrival_ms: int, text: bytes | None = None) -> Batch:
+        """
+        Read a batch of lines. Never raises for what a line holds.
+
+        Args:
+            lines: of one arrival time.
+            arrival_ms: UTC.
+            text: the lines joined by line feeds, where it is at hand, to be spared the joining.
+        """
         rejections: list[Rejection] = []
-        suspects = _suspects(lines)
+        suspects = _suspects(lines, text)
         if suspects:
             rejections.extend(suspects.values())
             kept = [index for index in range(len(lines)) if index not in suspects]
@@ -357,10 +364,10 @@ def _tree(checks: dict[str, _FieldCheck]) -> dict[str, Any]:
     return tree
 
 
-def _suspects(lines: Sequence[bytes]) -> dict[int, Rejection]:
+def _suspects(lines: Sequence[bytes], text: bytes | None) -> dict[int, Rejection]:
     """Return the lines that are too long or not UTF-8 (a struct decoder does not look into the strings that it skips)."""
     suspects: dict[int, Rejection] = {}
-    text = b"\n".join(lines)
+    text = b"\n".join(lines) if text is None else text
     if len(text) <= EVENT_BYTES_MAX and text.isascii():
         return suspects
     if max(map(len, lines), default=0) > EVENT_BYTES_MAX:

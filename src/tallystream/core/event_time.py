@@ -12,7 +12,7 @@ Slot = str | int
 
 _ISO = re.compile(r"(\d{4})-(\d\d)-(\d\d)[Tt ](\d\d):(\d\d):(\d\d)(?:[.,](\d+))?(Z|z|[+-]\d\d(?::?[0-5]\d)?)?", re.ASCII)
 _EPOCH = re.compile(r"-?\d{1,20}(?:\.\d{1,20})?", re.ASCII)
-_DIGITS = b"0123456789"
+_DIGITS_TO_ZERO = bytes.maketrans(b"123456789", b"0" * 9)
 
 # An epoch number's unit is told by its size: 10^11 s is the year 5138, 10^11 ms is 1973, and so on up.
 _EPOCH_UNITS = ((10**11, 1_000, 1), (10**14, 1, 1), (10**17, 1, 1_000), (10**20, 1, 1_000_000))
@@ -139,19 +139,17 @@ def _read_layout(values: Sequence[object], resolution_ms: int) -> Slots | None:
     layout = _ISO.fullmatch(first)
     if layout is None:
         return None
-    rows, length = len(values), len(first)
-    stride = length + 1
-    # All are of one length: there are as many line feeds as separators, and they stand where that length puts them.
-    if len(column) != rows * stride - 1 or text.count("\n") != rows - 1 or column[length::stride].strip(b"\n"):
+    rows, stride = len(values), len(first) + 1
+    # With all digits alike, a column of one layout is the same row again and again.
+    shape = column.translate(_DIGITS_TO_ZERO) + b"\n"
+    if shape != shape[:stride] * rows:
         return None
-    prefix_length = _PREFIX_LENGTHS[resolution_ms]
-    fraction = range(*layout.span(7))
-    for position in range(prefix_length, length):
-        allowed = _DIGITS if position in (17, 18) or position in fraction else column[position : position + 1]
-        if column[position::stride].translate(None, allowed):
+    for position in range(*layout.span(8)):  # whose digits must not differ
+        if column[position::stride].strip(column[position : position + 1]):
             return None
     if column[17::stride].translate(None, b"012345"):  # tens of seconds, which the prefix of a minute leaves out
         return None
+    prefix_length = _PREFIX_LENGTHS[resolution_ms]
     prefix = first[:prefix_length]
     if text.count("\n" + prefix) == rows - 1:  # all in one slot, as live traffic is
         start = _prefix_ms(prefix, layout[8])

@@ -3,6 +3,7 @@
 import subprocess
 import time
 
+from tallystream.core.chunk_tally import ChunkTallier
 from tallystream.core.definition import Definition, parse_definition
 from tallystream.core.errors import StorageError
 from tallystream.core.event import Reader
@@ -14,6 +15,10 @@ from tallystream.local.lock import DirectoryInUseError, DirectoryLock
 from tallystream.ports import Append, SourcePosition, SourceRange
 
 POLL_S = 0.01
+
+AHEAD_EVENTS_MAX = 20_000
+"""How far storing runs ahead of counting before it tallies its blocks itself, so that both processors have as much to do."""
+
 _STARTS_MAX = 3  # of a counter worker
 _STOP_S = 5.0
 
@@ -32,6 +37,7 @@ class DirectSink:
         self._counting.ensure()
         self._stream, self._store = data.open(definition)
         self._reader = Reader(definition)
+        self._tallier = ChunkTallier(definition, self._reader)
         self._backlog_events_max = definition.stream.backlog_events_max
         self._rejected_before = self._store.rejected_reasons()
         self._duplicate_before = self._store.ledger().duplicate
@@ -60,8 +66,12 @@ class DirectSink:
 
     def store(self, lines: list[bytes], source: SourceRange | None) -> None:
         """See ingest.Sink."""
-        append = Append(lines, self._reader.partition_keys(lines), source=source)
-        [fate] = self._stream.append([append], now_ms())
+        arrival_ms = now_ms()
+        packed = None
+        if self._tallier.is_possible and self._backlog() > AHEAD_EVENTS_MAX:
+            packed = self._stream.pack(lines, self._tallier.tally(self._reader.read(lines, arrival_ms)))
+        append = Append(lines, self._reader.partition_keys(lines), source=source, packed=packed)
+        [fate] = self._stream.append([append], arrival_ms)
         if fate.source_position is not None:
             raise PositionError(
                 f"the file stands at byte {fate.source_position:,} already: another `tally ingest` reads it, too; "

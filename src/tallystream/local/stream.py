@@ -9,20 +9,28 @@ from zlib import crc32
 
 import zstandard
 
+from tallystream.core.chunk_tally import ChunkTally, StoredTally
 from tallystream.core.definition import Stream as StreamDefinition
 from tallystream.core.errors import StorageError
 from tallystream.local.sqlite import check_format, connect, ensure_schema, storage_errors, transaction
-from tallystream.ports import Append, Appended, Chunk, ShardState, SourcePosition
+from tallystream.ports import Append, Appended, Chunk, Packed, ShardState, SourcePosition
 
-_FORMAT = 2  # of the file: one more with each change of stream.sql
+_FORMAT = 3  # of the file: one more with each change of stream.sql
 _LINE_FEED = 10  # as a number: looking for a byte costs a seventh of looking for bytes
 
 CHUNK_LINES_MAX = 2_000
-"""Lines of a chunk: what is compressed, and decompressed, while a processor's cache holds it. More compress no better."""
+"""Lines of a chunk that `append` makes: what is compressed while a processor's cache holds it. More compress no better."""
 
 _READ_BYTES_MAX = 16 * 1024 * 1024  # of lines, decompressed, that one read hands out, or one chunk if that is more
 
 _PRUNE_CHUNKS_MAX = 500  # of one transaction, so that a large prune does not hold up appends
+
+
+class _Compressors(threading.local):
+    """A compressor for each thread: one must not compress two things at once."""
+
+    def __init__(self) -> None:
+        self.compress = zstandard.ZstdCompressor(level=1, write_checksum=True).compress
 
 
 class SQLiteStream:
@@ -38,7 +46,7 @@ class SQLiteStream:
         self._retention_ms = definition.retention_ms
         self._shards = definition.shards
         self._next_shard = 0
-        self._compress = zstandard.ZstdCompressor(level=1, write_checksum=True).compress
+        self._compressors = _Compressors()
         self._writer = connect(path, read_only=read_only)
         if not read_only:
             ensure_schema(self._writer, path, "stream.sql", _FORMAT)
@@ -53,13 +61,26 @@ class SQLiteStream:
         self._reader.close()
         self._writer.close()  # last: whoever closes a database last moves its log into it, which a reader cannot
 
+    def pack(self, lines: list[bytes], tally: ChunkTally | None = None, text: bytes | None = None) -> Packed:
+        """See ports.Stream."""
+        if text is None:
+            if any(map(contains, lines, repeat(_LINE_FEED))):
+                raise ValueError("a line holds a line feed; split it, or replace the line feed by a space")
+            text = b"\n".join(lines)
+        compress = self._compressors.compress
+        if tally is None:
+            return Packed(len(lines), compress(text), None, None)
+        return Packed(len(lines), compress(text), tally.meaning, compress(tally.content))
+
     def append(self, appends: Sequence[Append], now_ms: int) -> list[Appended]:
-        """See ports.Stream. Raises ValueError if a line holds a line feed."""
+        """See ports.Stream."""
+        # Others wait for the transaction: what can be done before it is.
+        chunks = [list(self._pack_append(append)) for append in appends]
         with self._writer_lock, transaction(self._writer, self.path):
             fates = [self._claim(append, now_ms) for append in appends]
-            stored = [append for append, fate in zip(appends, fates, strict=True) if fate.stored]
-            for shard, lines in self._distribute(stored):
-                self._append_lines(shard, lines, now_ms)
+            self._store(
+                [chunk for of_append, fate in zip(chunks, fates, strict=True) if fate.stored for chunk in of_append], now_ms
+            )
         return fates
 
     def read(self, shard: int, sequence: int, events_max: int) -> list[Chunk]:
@@ -85,6 +106,28 @@ class SQLiteStream:
             cut = first.lines[sequence - first.first_sequence :]
             chunks[0] = first._replace(first_sequence=sequence, lines=cut)
         return chunks
+
+    def tallies(self, shard: int, sequence: int, meaning: bytes, events_max: int) -> list[StoredTally]:
+        """See ports.Stream. One that is damaged is none."""
+        found: list[StoredTally] = []
+        with self._reader_lock, storage_errors(self.path):
+            cursor = self._reader.execute(
+                "SELECT first_sequence, next_sequence, arrival_ms, tally_meaning, tally FROM chunk"
+                " WHERE shard = ? AND next_sequence > ? ORDER BY next_sequence",
+                (shard, sequence),
+            )
+            end = sequence
+            for first_sequence, next_sequence, arrival_ms, its_meaning, content in cursor:
+                if first_sequence != end or its_meaning != meaning or (found and next_sequence > sequence + events_max):
+                    break
+                try:
+                    content = zstandard.ZstdDecompressor().decompress(content)
+                except zstandard.ZstdError:
+                    break
+                found.append(StoredTally(first_sequence, next_sequence, arrival_ms, content))
+                end = next_sequence
+            cursor.close()
+        return found
 
     def shards(self) -> list[ShardState]:
         """See ports.Stream. Holds every shard that was ever written, also when the definition has fewer now."""
@@ -147,37 +190,44 @@ class SQLiteStream:
             self._writer.execute("INSERT INTO idempotency VALUES (?, ?, ?, ?)", (key, append.digest, append.answer, now_ms))
         return Appended(stored=True)
 
-    def _distribute(self, appends: Sequence[Append]) -> Iterator[tuple[int, list[bytes]]]:
-        """Yield (shard, lines): by partition key where there is one, else all to one shard, the next at each commit."""
-        keyed: dict[int, list[bytes]] = {}
-        unkeyed: list[bytes] = []
-        for append in appends:
-            if append.partition_keys is None:
-                unkeyed.extend(append.lines)
-            else:
-                for line, key in zip(append.lines, append.partition_keys, strict=True):
-                    keyed.setdefault(crc32(key.encode()) % self._shards, []).append(line)
-        if unkeyed:
-            self._next_shard = (self._next_shard + 1) % self._shards
-            yield self._next_shard, unkeyed
-        yield from keyed.items()
+    def _pack_append(self, append: Append) -> Iterator[tuple[int | None, Packed]]:
+        """Yield (shard, chunk): by partition key if there is one, else None for the shard whose turn it is."""
+        if append.packed is not None:
+            yield None, append.packed
+            return
+        by_shard: dict[int | None, list[bytes]] = {}
+        if append.partition_keys is None:
+            by_shard[None] = append.lines
+        else:
+            for line, key in zip(append.lines, append.partition_keys, strict=True):
+                by_shard.setdefault(crc32(key.encode()) % self._shards, []).append(line)
+        for shard, lines in by_shard.items():
+            for start in range(0, len(lines), CHUNK_LINES_MAX):
+                yield shard, self.pack(lines[start : start + CHUNK_LINES_MAX])
 
-    def _append_lines(self, shard: int, lines: list[bytes], now_ms: int) -> None:
+    def _store(self, chunks: list[tuple[int | None, Packed]], now_ms: int) -> None:
+        """Insert chunks; all without a shard go to one, the next at each commit."""
+        by_shard: dict[int, list[Packed]] = {}
+        if any(shard is None for shard, _ in chunks):
+            self._next_shard = (self._next_shard + 1) % self._shards
+        for shard, chunk in chunks:
+            by_shard.setdefault(self._next_shard if shard is None else shard, []).append(chunk)
+        for shard, of_shard in by_shard.items():
+            self._store_chunks(shard, of_shard, now_ms)
+
+    def _store_chunks(self, shard: int, chunks: list[Packed], now_ms: int) -> None:
         row = self._writer.execute("SELECT next_sequence, last_arrival_ms FROM shard WHERE shard = ?", (shard,)).fetchone()
-        first_sequence, last_arrival_ms = row or (0, 0)
+        sequence, last_arrival_ms = row or (0, 0)
         arrival_ms = max(now_ms, last_arrival_ms)  # a clock set back must not make arrivals decrease
-        sequence = first_sequence
-        for start in range(0, len(lines), CHUNK_LINES_MAX):
-            part = lines[start : start + CHUNK_LINES_MAX]
-            if any(map(contains, part, repeat(_LINE_FEED))):
-                raise ValueError("a line holds a line feed; split it, or replace the line feed by a space")
-            payload = b"\n".join(part)
-            next_sequence = sequence + len(part)
-            self._writer.execute(
-                "INSERT INTO chunk (shard, next_sequence, first_sequence, arrival_ms, payload) VALUES (?, ?, ?, ?, ?)",
-                (shard, next_sequence, sequence, arrival_ms, self._compress(payload)),
-            )
-            sequence = next_sequence
+        rows = []
+        for chunk in chunks:
+            first_sequence, sequence = sequence, sequence + chunk.lines
+            rows.append((shard, sequence, first_sequence, arrival_ms, chunk.tally_meaning, chunk.tally, chunk.payload))
+        self._writer.executemany(
+            "INSERT INTO chunk (shard, next_sequence, first_sequence, arrival_ms, tally_meaning, tally, payload)"
+            " VALUES (?, ?, ?, ?, ?, ?, ?)",
+            rows,
+        )
         self._writer.execute(
             "INSERT INTO shard (shard, next_sequence, last_arrival_ms) VALUES (?, ?, ?) ON CONFLICT DO UPDATE"
             " SET next_sequence = excluded.next_sequence, last_arrival_ms = excluded.last_arrival_ms",

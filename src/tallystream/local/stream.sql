@@ -14,6 +14,8 @@ CREATE TABLE chunk (
     next_sequence INTEGER NOT NULL,
     first_sequence INTEGER NOT NULL,
     arrival_ms INTEGER NOT NULL,
+    tally_meaning BLOB,    -- of the tally, if there is one: see core/chunk_tally.py
+    tally BLOB,            -- a zstd frame with checksum: what the lines amount to
     payload BLOB NOT NULL  -- a zstd frame with checksum: the lines, joined by line feeds
 ) STRICT;
 CREATE UNIQUE INDEX chunk_position ON chunk (shard, next_sequence);

@@ -1,5 +1,6 @@
 """A process that serves HTTP: `python -m tallystream.local.web_worker`, started by `tally up`."""
 
+import gc
 import logging
 import signal
 import socket
@@ -28,7 +29,9 @@ def main() -> None:
     # The server raises the signal that ended it once more when it is done; by then its work is done.
     signal.signal(signal.SIGTERM, lambda *_: None)
     with socket.socket(fileno=settings.socket_fd) as listener:
-        _Server(create_app(_services(settings))).run(sockets=[listener])
+        server = _Server(create_app(_services(settings)))
+        gc.freeze()  # what is there now stays: no need to look through it again and again for garbage
+        server.run(sockets=[listener])
 
 
 class _Server(Server):

@@ -14,16 +14,20 @@ from concurrent.futures import ThreadPoolExecutor
 from itertools import chain
 from typing import Final, NamedTuple
 
+from tallystream.core.chunk_tally import ChunkTallier
 from tallystream.core.definition import Definition
 from tallystream.core.errors import StorageError
 from tallystream.core.event import Reader, Rejection
-from tallystream.ports import Append, Appended, SourceRange, Stream
+from tallystream.ports import Append, Appended, Packed, SourceRange, Stream
 
 GROUP_BYTES_MAX: Final = 4 * 1024 * 1024
 """Bytes of lines after which a group takes no further request: what one commit holds in memory, and for how long it takes."""
 
 JUDGED_ALONE = range(100, 10_000)
-"""Events of a request that is judged when it comes, while its bytes are in the processor's cache; others with their group."""
+"""
+Events of a request that is judged, tallied and packed when it comes, while a processor's cache holds it, and the commit before
+it has the interpreter's lock to itself while it is packed; others are with their group.
+"""
 
 AnswerEncoder = Callable[[int, Sequence[Rejection]], bytes]
 """How many events were accepted, which were refused → the body of the answer."""
@@ -63,6 +67,8 @@ class GroupCommit:
     ) -> None:
         self._stream = stream
         self._reader = Reader(definition)
+        self._tallier = ChunkTallier(definition, self._reader)
+        self._has_partition_key = definition.stream.partition_key is not None
         self._now_ms = now_ms
         self._observe_seconds = observe_seconds
         self._thread = ThreadPoolExecutor(1, "tally-commit")
@@ -79,13 +85,17 @@ class GroupCommit:
         """
         loop = asyncio.get_running_loop()
         future: asyncio.Future[Outcome] = loop.create_future()
-        rejections = None
-        if len(submission.lines) in JUDGED_ALONE:
-            rejections = self._reader.read(submission.lines, self._now_ms()).rejections
-        self._pending.append((_Judged(submission, rejections), future))
+        judged = self._judge(submission) if len(submission.lines) in JUDGED_ALONE else _Judged(submission)
+        self._pending.append((judged, future))
         if self._running is None:
             self._running = loop.create_task(self._run())
         return future
+
+    def _judge(self, submission: Submission) -> "_Judged":
+        batch = self._reader.read(submission.lines, self._now_ms())
+        if self._has_partition_key:  # the lines may go to several shards
+            return _Judged(submission, batch.rejections)
+        return _Judged(submission, batch.rejections, self._stream.pack(submission.lines, self._tallier.tally(batch)))
 
     async def close(self) -> None:
         """Finish what was submitted, and end the thread."""
@@ -123,11 +133,8 @@ class GroupCommit:
         started = time.perf_counter()
         now_ms = self._now_ms()
         answers = self._answers(judged, now_ms)
-        group = [submission for submission, _ in judged]
-        lines = group[0].lines if len(group) == 1 else [line for submission in group for line in submission.lines]
-        keys = self._reader.partition_keys(lines)
         try:
-            appended = self._append(group, answers, lines, keys, now_ms)
+            appended = self._append(judged, answers, now_ms)
         except StorageError:
             self.failed_at_ms = now_ms
             raise
@@ -135,39 +142,34 @@ class GroupCommit:
         self._observe_seconds(time.perf_counter() - started)
         return list(map(Outcome, answers, appended))
 
-    def _append(
-        self, group: list[Submission], answers: list[bytes], lines: list[bytes], keys: list[str] | None, now_ms: int
-    ) -> list[Appended]:
-        if not any(submission.idempotency_key or submission.source for submission in group):
-            # Nothing but lines, of which all are stored or none: one append for all requests.
-            return self._stream.append([Append(lines, keys)], now_ms) * len(group)
+    def _append(self, group: list["_Judged"], answers: list[bytes], now_ms: int) -> list[Appended]:
+        """Append all that is nothing but lines as one, for all of it is stored or none; the others each by itself."""
+        shared = [judged.submission.lines for judged in group if judged.is_plain]
         appends = []
-        start = 0
-        for submission, answer in zip(group, answers, strict=True):
-            end = start + len(submission.lines)
-            appends.append(
-                Append(
-                    submission.lines,
-                    None if keys is None else keys[start:end],
-                    submission.idempotency_key,
-                    submission.digest,
-                    answer,
-                    submission.source,
-                )
-            )
-            start = end
-        return self._stream.append(appends, now_ms)
+        if shared:
+            lines = shared[0] if len(shared) == 1 else list(chain.from_iterable(shared))
+            appends.append(Append(lines, self._reader.partition_keys(lines)))
+        for judged, answer in zip(group, answers, strict=True):
+            if judged.is_plain:
+                continue
+            submission = judged.submission
+            lines, keys = submission.lines, self._reader.partition_keys(submission.lines)
+            key, digest = submission.idempotency_key, submission.digest
+            appends.append(Append(lines, keys, key, digest, answer, submission.source, judged.packed))
+        fates = iter(self._stream.append(appends, now_ms))
+        shared_fate = next(fates) if shared else None
+        return [shared_fate if shared_fate and judged.is_plain else next(fates) for judged in group]
 
     def _answers(self, group: list["_Judged"], now_ms: int) -> list[bytes]:
         """Return each submission's answer, having judged together the events of those that were not judged yet."""
         rejections: list[Rejection] = []
-        unjudged = [submission.lines for submission, found in group if found is None]
+        unjudged = [judged.submission.lines for judged in group if judged.rejections is None]
         if unjudged:
             rejections = self._reader.read(list(chain.from_iterable(unjudged)), now_ms).rejections
         indices = [rejection.index for rejection in rejections]
         answers = []
         start = 0
-        for submission, found in group:
+        for submission, found, _ in group:
             if found is None:
                 end = start + len(submission.lines)
                 own = rejections[bisect_left(indices, start) : bisect_left(indices, end)]
@@ -178,7 +180,13 @@ class GroupCommit:
 
 
 class _Judged(NamedTuple):
-    """A submission, and its rejections if it was judged already."""
+    """A submission; if it was judged already, with its rejections, and packed with its tally."""
 
     submission: Submission
-    rejections: list[Rejection] | None
+    rejections: list[Rejection] | None = None
+    packed: Packed | None = None
+
+    @property
+    def is_plain(self) -> bool:
+        """Whether nothing but its lines is to be stored."""
+        return self.submission.idempotency_key is None and self.submission.source is None and self.packed is None
