@@ -18,15 +18,19 @@ class Row(NamedTuple):
 
 
 def alternate(contestants: Sequence[Callable[[], object]], runs: int = RUNS) -> list[list[float]]:
-    """Return each contestant's times in seconds, run by run: after a warm-up, all take a turn in each run."""
+    """
+    Return each contestant's seconds, run by run: after a warm-up, all take a turn in each run.
+
+    Seconds of the processor, so that what else the machine does meanwhile does not count; each contestant is one thread.
+    """
     for contestant in contestants:
         contestant()
     times: list[list[float]] = [[] for _ in contestants]
     for _ in range(runs):
         for contestant, taken in zip(contestants, times, strict=True):
-            start = time.perf_counter()
+            start = time.process_time()
             contestant()
-            taken.append(time.perf_counter() - start)
+            taken.append(time.process_time() - start)
     return times
 
 

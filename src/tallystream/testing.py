@@ -6,12 +6,13 @@ So overlapping invocations meet in any order, and a schedule that failed is run 
 tests as the one in DynamoDB.
 """
 
+from base64 import b64encode
 from collections.abc import Callable, Iterator, Sequence
 from random import Random
 from typing import Any, NamedTuple, Protocol
 
 from tallystream.aws.count import Counting, Delivery, Memory
-from tallystream.aws.records import Batch, make_batch
+from tallystream.aws.records import Batch
 from tallystream.aws.table import Admit, At, Below, Find, Item, Key, Operation, PutAll, Steps, Update, item_key
 
 ITEM_BYTES_MAX = 400 * 1024
@@ -105,7 +106,8 @@ class Record(NamedTuple):
 def batch_of(shard: str, records: Sequence[Record]) -> Batch:
     """Return records of a shard as the function reads them from a payload."""
     sequences, arrivals_ms, data = zip(*records, strict=True)
-    return make_batch(shard, list(sequences), [arrival_ms / 1_000 for arrival_ms in arrivals_ms], list(data))
+    texts = [b64encode(of_record).decode() for of_record in data]
+    return Batch(shard, list(sequences), [arrival_ms / 1_000 for arrival_ms in arrivals_ms], texts)
 
 
 class MemoryShard:

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tallystream.aws.records import KinesisEvent, deaggregate, lines_of_record, pad_sequence, read_event
+from tallystream.aws.records import Batch, KinesisEvent, deaggregate, lines_of_record, pad_sequence, read_event
 from tallystream.testing import Record, batch_of
 from tests.kpl import aggregate
 
@@ -58,21 +58,23 @@ def test_both_runtimes_payloads_are_the_same_batch() -> None:
     assert batch.first.lstrip("0") == "49590338271490256608559692538361571095921575989136588898"
     assert batch.last.lstrip("0") == "49590338271490256608559692540925702759324208523137515618"
     assert len(batch.first) == 129
-    assert [batch.arrival_ms(line) for line in range(3)] == [1545084650987, 1545084651000, 1545084651000]
-    assert batch.lines == [b'{"a":1}', b'{"a":2}', b'{"a":3}']
-    assert list(batch.record_of) == [0, 1, 1]
+    assert [batch.arrival_ms(record) for record in range(2)] == [1545084650987, 1545084651000]
+    (part,) = batch.slices()
+    assert part.lines == [b'{"a":1}', b'{"a":2}', b'{"a":3}']
+    assert [part.place(line) for line in range(3)] == [(0, 0), (1, 0), (1, 1)]
 
 
 def test_records_of_two_shards_are_two_batches() -> None:
     batches = read_event(payload(("shardId-1", "7", 1.0, b"a"), ("shardId-1", "8", 1.0, b"b"), ("shardId-2", "5", 1.0, b"c")))
-    assert [(batch.shard, batch.lines) for batch in batches] == [("1", [b"a", b"b"]), ("2", [b"c"])]
+    assert [(batch.shard, lines_of(batch)) for batch in batches] == [("1", [b"a", b"b"]), ("2", [b"c"])]
 
 
 def test_data_that_is_not_base64_is_an_error() -> None:
     event = payload(("shardId-1", "7", 1.0, b"abc"))
     event["Records"][0]["kinesis"]["data"] = "not base64!"
+    (batch,) = read_event(event)
     with pytest.raises(ValueError, match="base64"):
-        read_event(event)
+        lines_of(batch)
 
 
 @pytest.mark.parametrize(
@@ -118,12 +120,33 @@ def test_sequence_numbers_compare_as_numbers() -> None:
     assert sorted(map(pad_sequence, map(str, reversed(numbers)))) == [pad_sequence(str(number)) for number in numbers]
 
 
-@given(st.lists(st.integers(1, 3), min_size=1, max_size=8), st.integers(0, 90))
-def test_the_lines_after_a_mark_are_those_of_the_records_above_it(lines_of: list[int], mark: int) -> None:
-    records = [
-        Record(str(number * 10), number, b"\n".join([b"%d" % number] * lines)) for number, lines in enumerate(lines_of, 1)
-    ]
+record_data = st.one_of(
+    st.lists(st.sampled_from([b"{}", b'{"a": 1}', b"", b" ", b"\r"]), max_size=4).map(b"\n".join),
+    st.just(AGGREGATE),
+    st.lists(st.just(b"x" * 50), min_size=1, max_size=3).map(b"\n".join),
+)
+
+
+@given(st.lists(record_data, min_size=1, max_size=8), st.integers(0, 90), st.sampled_from([1, 150, 10**6]))
+def test_the_slices_after_a_mark_hold_the_lines_of_the_records_above_it(data: list[bytes], mark: int, size: int) -> None:
+    records = [Record(str(number * 10), number // 3, of_record) for number, of_record in enumerate(data, 1)]
     batch = batch_of("1", records)
-    assert batch.lines[batch.line_after(pad_sequence(str(mark))) :] == [
-        line for sequence, _, data in records if int(sequence) > mark for line in data.split(b"\n")
-    ]
+    for of_one_arrival in (False, True):
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr("tallystream.aws.records._SLICE_BYTES", size)
+            slices = list(batch.slices(batch.record_after(pad_sequence(str(mark))), of_one_arrival=of_one_arrival))
+        found = [(*part.place(index), line) for part in slices for index, line in enumerate(part.lines)]
+        assert found == [
+            (record, number, line)
+            for record, (sequence, _, of_record) in enumerate(records)
+            if int(sequence) > mark
+            for number, line in enumerate(lines_of_record(of_record))
+        ]
+        assert all(part.text in (None, b"\n".join(part.lines)) for part in slices)
+        if of_one_arrival:
+            for part in slices:
+                assert len({batch.arrival_ms(part.place(index)[0]) for index in range(len(part.lines))}) == 1
+
+
+def lines_of(batch: Batch) -> list[bytes]:
+    return [line for part in batch.slices() for line in part.lines]

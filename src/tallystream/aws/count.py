@@ -13,8 +13,7 @@ A row with measured fields is written as a whole, merged with what it held. The 
 takes one write, too; a row that somebody else wrote refuses, by its mark, and is merged again.
 """
 
-from collections.abc import Callable, Iterator, Mapping
-from itertools import groupby
+from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 from tallystream.aws.records import Batch
@@ -33,11 +32,10 @@ from tallystream.aws.rows import (
 )
 from tallystream.aws.table import Admit, At, Below, Find, Item, Key, PutAll, Steps, Update, item_key
 from tallystream.core.aggregate import Partial, merge
-from tallystream.core.counting import CellKey, Ledger, Tallier, Tally, merge_tallies
+from tallystream.core.counting import CellKey, Cells, Ledger, RejectedLine, Tallier, Tally, merge_tallies
 from tallystream.core.definition import Counter, Definition
 from tallystream.core.event import Reader
 
-_SLICE_LINES = 2_000  # read at a time: enough for the fixed cost to be small, few enough for a processor's cache
 _REMEMBERED_MAX = 20_000  # groups and rows that a container remembers, each
 
 
@@ -85,24 +83,30 @@ class Counting:
         self._reader = Reader(definition)
         self._tallier = Tallier(definition, self._reader)
 
-    def tally(self, batch: Batch, first_line: int = 0) -> Tally | None:
-        """Return what a batch's lines from first_line on amount to, rejected ones at their index; None if there are none."""
+    def tally(self, batch: Batch, first_record: int = 0) -> "_BatchTally | None":
+        """Return what a batch's records from one on amount to; None if there are none."""
         total: Tally | None = None
-        for start, end, arrival_ms in self._slices(batch, first_line):
-            part = self._tallier.tally(self._reader.read(batch.lines[start:end], arrival_ms), first_sequence=start)
-            total = part if total is None else merge_tallies(total, part)
-        return total and self._tallier.roll_up(total)
+        rejected: list[_RejectedLine] = []
+        for part in batch.slices(first_record, of_one_arrival=self._reader.needs_arrival):
+            read = self._reader.read(part.lines, batch.arrival_ms(part.first_record), part.text)
+            tally = self._tallier.tally(read)
+            rejected += [_RejectedLine(*part.place(line.sequence), line) for line in tally.rejected]
+            total = tally if total is None else merge_tallies(total, tally)
+        return None if total is None else _BatchTally(self._tallier.roll_up(total).cells, total.ledger, rejected)
 
-    def _slices(self, batch: Batch, first_line: int) -> Iterator[tuple[int, int, int]]:
-        """Yield (first line, line behind the last, arrival): what is read at once, in one arrival time where that decides."""
-        lines = len(batch.lines)
-        if not self._reader.needs_arrival:
-            for start in range(first_line, lines, _SLICE_LINES):
-                yield start, min(start + _SLICE_LINES, lines), batch.arrival_ms(start)
-            return
-        for arrival_ms, run in groupby(range(first_line, lines), batch.arrival_ms):
-            indices = list(run)
-            yield indices[0], indices[-1] + 1, arrival_ms
+
+class _RejectedLine(NamedTuple):
+    record: int  # of the batch
+    number: int  # of the line in its record, from 0
+    line: RejectedLine
+
+
+class _BatchTally(NamedTuple):
+    """What records of a batch amount to."""
+
+    cells: dict[str, Cells]  # by counter name, of all its windows
+    ledger: Ledger
+    rejected: list[_RejectedLine]
 
 
 class Delivery:
@@ -117,8 +121,9 @@ class Delivery:
         self._memory = memory
         self._batch = batch
         self._now_ms = now_ms
+        self._first, self._last = batch.first, batch.last
         self._whole = counting.tally(batch)
-        self._contributions: dict[int, _Contributions] = {}  # by the line that they begin with
+        self._contributions: dict[int, _Contributions] = {}  # by the record that they begin with
 
     # Which groups have rows of their own.
 
@@ -186,10 +191,10 @@ class Delivery:
 
     def _add(self, key: Key, numbers: Callable[[_Contributions], dict[str, int]], assign: Mapping[str, Any]) -> Steps:
         """Add to a row what it does not hold yet."""
-        condition: Below | At = Below(self._batch.first)
+        condition: Below | At = Below(self._first)
         add: dict[str, int] = numbers(self._after(0))
         while add:
-            row: Item | None = yield Update(key, condition, add, {**assign, "hwm": self._batch.last})
+            row: Item | None = yield Update(key, condition, add, {**assign, "hwm": self._last})
             if row is None:
                 return
             mark = row.get("hwm")
@@ -208,11 +213,11 @@ class Delivery:
                 "count": merged.count,
                 "fields": encode_fields(counter, merged),
                 **self._lifetime(counter),
-                "hwm": self._batch.last,
+                "hwm": self._last,
             }
             row: Item | None = yield Update(key, At(held.mark if held else None), {}, assign)
             if row is None:
-                self._memory.held[key] = Held(self._batch.last, merged)
+                self._memory.held[key] = Held(self._last, merged)
                 return
             held = Held(row["hwm"], decode_partial(counter, row)) if row else None
             if held:
@@ -220,14 +225,12 @@ class Delivery:
             else:
                 self._memory.held.pop(key, None)
 
-    def _keep_rejected(self, tally: Tally) -> Steps:
+    def _keep_rejected(self, tally: _BatchTally) -> Steps:
         batch = self._batch
         items = []
-        for line in tally.rejected:
-            record = batch.record_of[line.sequence]
-            index = line.sequence - batch.first_line(record)
-            line = line._replace(arrival_ms=batch.arrival_ms(line.sequence))
-            items.append(rejected_item(batch.shard, batch.mark(record), index, line))
+        for record, number, line in tally.rejected:
+            line = line._replace(arrival_ms=batch.arrival_ms(record))
+            items.append(rejected_item(batch.shard, batch.mark(record), number, line))
         yield PutAll(items)
 
     def _lifetime(self, counter: Counter) -> dict[str, Any]:
@@ -235,18 +238,18 @@ class Delivery:
         return {"ttl": None if counter.keep_ms is None else (self._now_ms + counter.keep_ms) // 1_000}
 
     def _after_mark(self, mark: str | None) -> _Contributions:
-        return self._after(0 if mark is None else self._batch.line_after(mark))
+        return self._after(0 if mark is None else self._batch.record_after(mark))
 
-    def _after(self, first_line: int) -> _Contributions:
-        """Return what the records from a line on add to which rows."""
-        found = self._contributions.get(first_line)
+    def _after(self, first_record: int) -> _Contributions:
+        """Return what the records from one on add to which rows."""
+        found = self._contributions.get(first_record)
         if found is None:
-            tally = self._counting.tally(self._batch, first_line) if first_line else self._whole
+            tally = self._counting.tally(self._batch, first_record) if first_record else self._whole
             found = _Contributions({}, Ledger()) if tally is None else self._contribute(tally)
-            self._contributions[first_line] = found
+            self._contributions[first_record] = found
         return found
 
-    def _contribute(self, tally: Tally) -> _Contributions:
+    def _contribute(self, tally: _BatchTally) -> _Contributions:
         partials: dict[Key, Partial] = {}
         layout, shard, admitted = self._counting.layout, self._batch.shard, self._memory.admitted
         for name, cells in tally.cells.items():

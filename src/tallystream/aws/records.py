@@ -5,10 +5,10 @@ A record is what has a sequence number, and is counted whole, however many event
 one a line, and those of the user records that the Kinesis Producer Library packed into it.
 """
 
-from bisect import bisect_left, bisect_right
-from collections.abc import Iterator, Mapping, Sequence
+from bisect import bisect_right
+from collections.abc import Iterator, Mapping
 from hashlib import md5
-from itertools import chain, repeat
+from itertools import accumulate, chain
 from typing import Any, NamedTuple
 
 import msgspec
@@ -18,6 +18,8 @@ from tallystream.core.event import decode_base64
 SEQUENCE_DIGITS = 129
 """Kinesis' sequence numbers have up to so many digits; so many has every mark, so that texts compare as the numbers do."""
 
+_SLICE_BYTES = 500_000  # of base64
+_BELOW_TEXT = b"!"  # a line that is blank, or begins with a blank, is less
 _KPL_MAGIC = b"\xf3\x89\x9a\xc2"
 _MD5_BYTES = 16
 _KPL_RECORDS = 3  # field numbers of the KPL's AggregatedRecord and Record
@@ -28,7 +30,7 @@ class StreamRecord(msgspec.Struct, frozen=True, gc=False, rename="camel"):
     """What Kinesis holds of a record, as it stands in the payload."""
 
     approximate_arrival_timestamp: float  # seconds
-    data: bytes
+    data: str  # base64
 
 
 class SourceRecord(msgspec.Struct, frozen=True, gc=False):
@@ -39,9 +41,26 @@ class SourceRecord(msgspec.Struct, frozen=True, gc=False):
 
 
 class KinesisEvent(msgspec.Struct, frozen=True, gc=False):
-    """The payload that an event source mapping of a Kinesis stream hands over, with data that is decoded already."""
+    """The payload that an event source mapping of a Kinesis stream hands over."""
 
     records: list[SourceRecord] = msgspec.field(name="Records")
+
+
+class Slice(NamedTuple):
+    """Lines of some consecutive records of a batch."""
+
+    lines: list[bytes]
+    text: bytes | None  # the lines joined by line feeds, where it is at hand
+    first_record: int
+    counts: list[int] | None  # of lines, for each of the records; None: one each
+
+    def place(self, line: int) -> tuple[int, int]:
+        """Return which record of the batch a line is of, and its number among that record's lines, from 0."""
+        if self.counts is None:
+            return self.first_record + line, 0
+        ends = list(accumulate(self.counts))
+        record = bisect_right(ends, line)
+        return self.first_record + record, line - ends[record] + self.counts[record]
 
 
 class Batch(NamedTuple):
@@ -50,8 +69,7 @@ class Batch(NamedTuple):
     shard: str  # `000000000042` of `shardId-000000000042`
     sequences: list[str]  # of each record, as Kinesis writes it; ascending
     arrivals_s: list[float]  # of each record
-    lines: list[bytes]  # of all records
-    record_of: Sequence[int]  # which record each line is of, ascending
+    texts: list[str]  # each record's data, in base64
 
     @property
     def first(self) -> str:
@@ -67,17 +85,35 @@ class Batch(NamedTuple):
         """Return a record's sequence number, padded."""
         return pad_sequence(self.sequences[record])
 
-    def arrival_ms(self, line: int) -> int:
-        """Return when the record of a line arrived, in UTC milliseconds."""
-        return round(self.arrivals_s[self.record_of[line]] * 1_000)
+    def arrival_ms(self, record: int) -> int:
+        """Return when a record arrived, in UTC milliseconds."""
+        return round(self.arrivals_s[record] * 1_000)
 
-    def line_after(self, mark: str) -> int:
-        """Return the index of the first line of the records above a padded sequence number; the number of lines if none."""
-        return self.first_line(bisect_right(self.sequences, mark, key=pad_sequence))
+    def record_after(self, mark: str) -> int:
+        """Return the index of the first record above a padded sequence number; the number of records if there is none."""
+        return bisect_right(self.sequences, mark, key=pad_sequence)
 
-    def first_line(self, record: int) -> int:
-        """Return the index of a record's first line."""
-        return bisect_left(self.record_of, record)
+    def slices(self, first_record: int = 0, *, of_one_arrival: bool = False) -> Iterator[Slice]:
+        """
+        Yield the lines of the records from one on, as many at a time as a processor's cache holds with what is made of them.
+
+        Args:
+            first_record: index of the first.
+            of_one_arrival: each slice holds records that arrived at the same time.
+
+        Raises:
+            binascii.Error: data is not base64; Kinesis never sends such.
+        """
+        records = len(self.texts)
+        records_max = max(1, _SLICE_BYTES * records // (1 + sum(map(len, self.texts))))
+        start = first_record
+        while start < records:
+            end = min(start + records_max, records)
+            if of_one_arrival:
+                arrival_ms = self.arrival_ms(start)
+                end = next((record for record in range(start, end) if self.arrival_ms(record) != arrival_ms), end)
+            yield _read_slice(start, decode_base64(self.texts[start:end]))
+            start = end
 
 
 def pad_sequence(sequence_number: str) -> str:
@@ -90,41 +126,41 @@ def read_event(event: KinesisEvent | Mapping[str, Any]) -> list[Batch]:
     Return the batches of a payload, one for each shard in it: Lambda sends records of one shard, in order.
 
     Args:
-        event: as our own runtime decodes it, or as the stock runtime does, with base64 text.
+        event: as our own runtime decodes it, or as the stock runtime does.
     """
     if isinstance(event, KinesisEvent):
         records = [record.kinesis for record in event.records]
         ids = [record.event_id for record in event.records]
         arrivals_s = [record.approximate_arrival_timestamp for record in records]
-        data = [record.data for record in records]
+        texts = [record.data for record in records]
     else:
         stock_records = [record["kinesis"] for record in event["Records"]]
         ids = [record["eventID"] for record in event["Records"]]
         arrivals_s = [record["approximateArrivalTimestamp"] for record in stock_records]
-        data = decode_base64([record["data"] for record in stock_records])
+        texts = [record["data"] for record in stock_records]
     batches = []
     start = 0
     while start < len(ids):
         prefix = ids[start].partition(":")[0] + ":"
-        length = len(prefix)
         end = len(ids)
-        if "\n".join(ids[start:]).count(f"\n{prefix}") != end - start - 1:  # one pass tells that all are of one shard
+        nothing, *sequences = ("\n" + "\n".join(ids[start:])).split(f"\n{prefix}")
+        if nothing or len(sequences) != end - start:  # not all are of one shard
             end = next(at for at in range(start, end) if not ids[at].startswith(prefix))
-        sequences = [event_id[length:] for event_id in ids[start:end]]
-        batches.append(make_batch(prefix[:-1].removeprefix("shardId-"), sequences, arrivals_s[start:end], data[start:end]))
+            sequences = [event_id[len(prefix) :] for event_id in ids[start:end]]
+        batches.append(Batch(prefix[:-1].removeprefix("shardId-"), sequences, arrivals_s[start:end], texts[start:end]))
         start = end
     return batches
 
 
-def make_batch(shard: str, sequences: list[str], arrivals_s: list[float], data: list[bytes]) -> Batch:
-    """Return the batch of a shard's records, given in columns."""
-    everything = b"".join(data)
-    record_of: Sequence[int] = range(len(data))
-    if b"\n" in everything or _KPL_MAGIC in everything:  # in many streams never: then no record needs a look at it
+def _read_slice(first_record: int, data: list[bytes]) -> Slice:
+    text = b"\n".join(data)
+    lines = text.split(b"\n")
+    if _KPL_MAGIC in text or min(lines) <= _BELOW_TEXT:  # seldom; otherwise no record needs a look at it
         lines_of = list(map(lines_of_record, data))
-        data = list(chain.from_iterable(lines_of))
-        record_of = list(chain.from_iterable(map(repeat, range(len(lines_of)), map(len, lines_of))))
-    return Batch(shard, sequences, arrivals_s, data, record_of)
+        return Slice(list(chain.from_iterable(lines_of)), None, first_record, list(map(len, lines_of)))
+    if len(lines) == len(data):
+        return Slice(lines, text, first_record, None)
+    return Slice(lines, text, first_record, [record.count(b"\n") + 1 for record in data])
 
 
 def lines_of_record(data: bytes) -> list[bytes]:
