@@ -19,10 +19,29 @@ from tests.waiting import wait_until
 
 RUNS = 5
 
+BARE = """
+import sys, uvicorn
 
-def load(server: TallyServer, connections: int, requests: int, events: int) -> tuple[float, list[float]]:
-    """Send from a process of its own; return seconds until all were accepted, and the latencies in ms."""
-    url = urlsplit(server.url)
+ANSWER = b'{"accepted":1,"rejected":[]}'
+HEADERS = [(b"content-type", b"application/json"), (b"content-length", b"%d" % len(ANSWER))]
+
+async def app(scope, receive, send):
+    await receive()
+    await send({"type": "http.response.start", "status": 202, "headers": HEADERS})
+    await send({"type": "http.response.body", "body": ANSWER})
+
+config = uvicorn.Config(app, port=0, loop="uvloop", http="httptools", lifespan="off", log_level="error", access_log=False)
+server = uvicorn.Server(config)
+socket = server.config.bind_socket()
+print(socket.getsockname()[1], flush=True)
+server.run([socket])
+"""
+"""An application that answers and does nothing else: what the same library makes of this machine."""
+
+
+def load(at: str, connections: int, requests: int, events: int) -> tuple[float, list[float]]:
+    """Send to a URL from a process of its own; return seconds until all were accepted, and the latencies in ms."""
+    url = urlsplit(at)
     command = [sys.executable, "-m", "benchmarks.load", str(url.hostname), str(url.port)]
     numbers = map(str, (connections, requests, events))
     result = json.loads(subprocess.run([*command, *numbers], stdout=subprocess.PIPE, check=True, timeout=120).stdout)
@@ -40,7 +59,7 @@ def batches(server: TallyServer) -> Row:
     rates = []
     for _ in range(RUNS):
         before = counted(server)
-        sending_s, _ = load(server, 16, 2_000, 500)
+        sending_s, _ = load(server.url, 16, 2_000, 500)
         all_sent_s = time.perf_counter()
         wait_until(lambda: counted(server) == before + 1_000_000, "all events to be counted")  # noqa: B023
         # From the first request on: the generator's start-up is not the server's work, what is counted after it is.
@@ -51,12 +70,22 @@ def batches(server: TallyServer) -> Row:
 
 def singles(server: TallyServer) -> list[Row]:
     """One event a request: as many as it takes, and one connection alone."""
-    runs = [load(server, 256, 40_000, 1) for _ in range(RUNS)]
+    with subprocess.Popen([sys.executable, "-c", BARE], stdout=subprocess.PIPE, text=True) as bare:
+        assert bare.stdout is not None
+        bare_url = f"http://127.0.0.1:{int(bare.stdout.readline())}"
+        runs = []
+        ratios = []
+        for _ in range(RUNS):
+            runs.append(load(server.url, 256, 40_000, 1))
+            ratios.append(load(bare_url, 256, 40_000, 1)[0] / runs[-1][0])
+        bare.terminate()
     rate = statistics.median(40_000 / seconds for seconds, _ in runs)
+    ratio = statistics.median(ratios)
     p99_ms = statistics.median(percentile(latencies, 99) for _, latencies in runs)
-    alone_ms = statistics.median(percentile(load(server, 1, 2_000, 1)[1], 50) for _ in range(RUNS))
+    alone_ms = statistics.median(percentile(load(server.url, 1, 2_000, 1)[1], 50) for _ in range(RUNS))
     return [
         Row("HTTP, one event a request, 256 connections", f"{rate:,.0f} requests/s", "12,000", rate >= 12_000),
+        Row("… against uvicorn with an application that does nothing", f"{ratio:.2f}×", "0.64×", ratio >= 0.64),
         Row("… p99 latency", f"{p99_ms:.1f} ms", "150 ms", p99_ms < 150),
         Row("HTTP, one event a request, one connection, p50", f"{alone_ms:.2f} ms", "2 ms", alone_ms < 2),
     ]
