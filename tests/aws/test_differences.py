@@ -69,8 +69,7 @@ class Site:
         ledger = self.ledger
         recount = ShardRecount(self.definition, "0", from_ms)
         recount.advance(ledger["hwm"])
-        for each in self.retained:
-            recount.count(Retained(*each))
+        recount.count([Retained(*each) for each in self.retained])
         is_untrimmed = self.retained == self.records
         shard = Shard(recount, ledger, ledger["hwm"], is_untrimmed, TRIMMED_MS)
         catalogues = {"events": Catalogue(frozenset(["[]"]), 1)}

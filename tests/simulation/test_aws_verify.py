@@ -72,7 +72,7 @@ class Retained:
     def pages(self, shard: str, after: str | None = None) -> Iterator[Page]:
         left = [Record(*record) for record in self.records[shard] if after is None or int(record.sequence) > int(after)]
         while left:
-            size = self._random.randrange(4)
+            size = self._random.randrange(9)
             yield Page(left[:size], 1_000)
             left = left[size:]
         yield Page([], 0)

@@ -2,12 +2,13 @@
 One shard's retained records, counted once more for `tally verify --aws`.
 
 It shares with the count function how a record is taken apart (records.py) and what its lines amount to (the core's Reader and
-Tallier), and nothing else: no batches, no conditions, no marks of rows. Records are tallied one by one, since a row may have
-counted to any of them: some 20,000 a second, while Kinesis hands over 2 MB a second of a shard.
+Tallier), and nothing else: no deliveries, no conditions, no marks of rows. A row may have counted to any record, so of each
+cell the very record is found that touched it last.
 """
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator, Sequence
 from hashlib import sha256
+from itertools import groupby
 from typing import NamedTuple
 
 from tallystream.aws.records import lines_of_record, pad_sequence
@@ -16,6 +17,8 @@ from tallystream.core.aggregate import Partial, merge
 from tallystream.core.counting import CellKey, Ledger, Tallier, Tally
 from tallystream.core.definition import Definition
 from tallystream.core.event import Reader
+
+_RUN_RECORDS = 500  # tallied together
 
 
 class Record(NamedTuple):
@@ -42,6 +45,14 @@ class RejectedRecord(NamedTuple):
     data_sha256: bytes
 
 
+class _Packed(NamedTuple):
+    """A record taken apart."""
+
+    mark: str  # padded sequence number
+    arrival_ms: int
+    lines: list[bytes]
+
+
 Cell = tuple[str, CellKey]
 """A counter and which of its cells; the group is its canonical text."""
 
@@ -61,7 +72,7 @@ class ShardRecount:
         self.cells: dict[Cell, Recounted] = {}
         self.rejected: dict[str, RejectedRecord] = {}  # by the sort key of its item
         self.later: dict[Cell, list[Recounted]] = {}  # above the mark
-        self.first: Record | None = None  # the oldest that was judged, without its data
+        self.first: _Packed | None = None  # the oldest that was judged, without its lines
         self.last_sequence: str | None = None  # that was read
         self._from_ms = from_ms
         self._reader = Reader(definition)
@@ -82,23 +93,25 @@ class ShardRecount:
         assert not self.later
         self.mark = mark
 
-    def count(self, record: Record) -> int:
-        """Count the next record; return how many lines it has."""
-        mark = pad_sequence(record.sequence)
-        self.last_sequence = record.sequence
-        lines = lines_of_record(record.data)
-        is_counted = self.mark is not None and mark <= self.mark
-        self.received += len(lines) * is_counted
-        if self._from_ms is not None and record.arrival_ms < self._from_ms:
-            return len(lines)
-        self.first = self.first or record._replace(data=b"")
-        tally = self._tallier.tally(self._reader.read(lines, record.arrival_ms))
-        if is_counted:
-            self._add(tally, mark, record.arrival_ms)
+    def count(self, records: Sequence[Record]) -> int:
+        """Count the next records, all of them up to the mark or all above it; return how many lines they have."""
+        if not records:
+            return 0
+        self.last_sequence = records[-1].sequence
+        packed = [_Packed(pad_sequence(sequence), arrival_ms, lines_of_record(data)) for sequence, arrival_ms, data in records]
+        judged = [record for record in packed if self._from_ms is None or record.arrival_ms >= self._from_ms]
+        lines = sum(len(record.lines) for record in packed)
+        if judged:
+            self.first = self.first or judged[0]._replace(lines=[])
+        if self.mark is not None and packed[-1].mark <= self.mark:
+            self.received += lines
+            for run in self._runs(judged):
+                self._add(run)
         else:
-            for cell, partial in _cells(tally):
-                self.later.setdefault(cell, []).append(Recounted(partial, mark, record.arrival_ms))
-        return len(lines)
+            for record in judged:
+                for cell, partial in _cells(self._tally([record])).items():
+                    self.later.setdefault(cell, []).append(Recounted(partial, record.mark, record.arrival_ms))
+        return lines
 
     def up_to(self, cell: Cell, mark: str) -> Recounted | None:
         """Return what a cell holds of the records up to a mark that is not below its newest record of those below `mark`."""
@@ -108,14 +121,39 @@ class ShardRecount:
                 found = more if found is None else merged(found, more)
         return found
 
-    def _add(self, tally: Tally, mark: str, arrival_ms: int) -> None:
+    def _runs(self, records: list[_Packed]) -> Iterator[list[_Packed]]:
+        """Cut records into what can be tallied together: of one arrival time, where an outcome depends on it."""
+        for _, several in groupby(records, lambda record: record.arrival_ms if self._reader.needs_arrival else None):
+            run = list(several)
+            for start in range(0, len(run), _RUN_RECORDS):
+                yield run[start : start + _RUN_RECORDS]
+
+    def _tally(self, run: Sequence[_Packed]) -> Tally:
+        lines = [line for record in run for line in record.lines]
+        return self._tallier.tally(self._reader.read(lines, run[0].arrival_ms))
+
+    def _add(self, run: list[_Packed]) -> None:
+        tally = self._tally(run)
         self.ledger = self.ledger.plus(tally.ledger)
-        for cell, partial in _cells(tally):
-            new, held = Recounted(partial, mark, arrival_ms), self.cells.get(cell)
+        cells = _cells(tally)
+        newest = self._newest(run, cells)
+        for cell, partial in cells.items():
+            new, held = Recounted(partial, newest[cell].mark, newest[cell].arrival_ms), self.cells.get(cell)
             self.cells[cell] = new if held is None else merged(held, new)
-        for line in tally.rejected:
-            item = rejected_item(self.shard, mark, line.sequence, line)
-            self.rejected[item["sk"]] = RejectedRecord(line.arrival_ms, line.reason, sha256(item["data"]).digest())
+        if tally.rejected:
+            places = [(record, index) for record in run for index in range(len(record.lines))]
+            for line in tally.rejected:
+                record, index = places[line.sequence]
+                item = rejected_item(self.shard, record.mark, index, line)
+                self.rejected[item["sk"]] = RejectedRecord(record.arrival_ms, line.reason, sha256(item["data"]).digest())
+
+    def _newest(self, run: list[_Packed], cells: Collection[Cell]) -> dict[Cell, _Packed]:
+        """Return the newest record of a run that touches each of some cells, all of which it touches; by halving it."""
+        if len(run) == 1 or not cells:
+            return dict.fromkeys(cells, run[0])
+        older, newer = run[: len(run) // 2], run[len(run) // 2 :]
+        in_newer = _cells(self._tally(newer)).keys() & set(cells)
+        return self._newest(older, set(cells) - in_newer) | self._newest(newer, in_newer)
 
 
 def merged(a: Recounted, b: Recounted) -> Recounted:
@@ -123,7 +161,5 @@ def merged(a: Recounted, b: Recounted) -> Recounted:
     return Recounted(merge(a.partial, b.partial), max(a.mark, b.mark), max(a.arrival_ms, b.arrival_ms))
 
 
-def _cells(tally: Tally) -> Iterator[tuple[Cell, Partial]]:
-    for counter, cells in tally.cells.items():
-        for key, partial in cells.items():
-            yield (counter, key), partial
+def _cells(tally: Tally) -> dict[Cell, Partial]:
+    return {(counter, key): partial for counter, cells in tally.cells.items() for key, partial in cells.items()}

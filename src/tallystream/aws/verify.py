@@ -190,11 +190,9 @@ class Verifier:
         if recount.end is not None and recount.end >= to:
             return
         for page in self._stream.pages(self._ids[recount.shard], recount.last_sequence):
-            for record in page.records:
-                if pad_sequence(record.sequence) > to:
-                    return
-                self._events[recount.shard] += recount.count(record)
-            if self._stopped.is_set() or (recount.end is not None and recount.end >= to):
+            records = [record for record in page.records if pad_sequence(record.sequence) <= to]
+            self._events[recount.shard] += recount.count(records)
+            if self._stopped.is_set() or len(records) < len(page.records) or (recount.end is not None and recount.end >= to):
                 return
             self._parts[recount.shard] = max(0.0, 1 - page.behind_ms / self._stream.retention_ms)
             self._report()
@@ -226,9 +224,7 @@ class Verifier:
             for spread in spreads(self._layout):
                 yield Range(prefix + group + spread, *(() if span is None else (window_key(span[0]), window_key(span[1] + 1))))
         for recount in self._recounts.values():
-            yield Range(
-                rejected_key(recount.shard), pad_sequence(recount.first.sequence) if recount.first else recount.mark or ""
-            )
+            yield Range(rejected_key(recount.shard), recount.first.mark if recount.first else recount.mark or "")
 
     def _spans(self, *, everything: bool) -> dict[tuple[str, int, str], tuple[int, int] | None]:
         """Return from which window start to which each series was counted again: (counter, window_ms, group as in keys)."""
