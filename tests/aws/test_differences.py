@@ -128,6 +128,12 @@ def test_what_an_earlier_function_has_counted_is_not_judged() -> None:
     ]
 
 
+def test_where_all_came_before_the_change_nothing_is_judged() -> None:
+    site = Site(define('allowed_future = "3m"'), [*OLD, *NEW])
+    site.row(40)["count"] = 99
+    assert site.differences(NOW_MS) == []
+
+
 def test_a_ledger_has_at_least_what_is_there() -> None:
     site = Site(define(), [*OLD, *NEW], retained_from=4)
     site.ledger.update(received=6, counted=3, rejected=3)

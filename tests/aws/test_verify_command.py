@@ -12,7 +12,9 @@ from click.testing import CliRunner, Result
 from scripts.emulator import local_target, run_locally
 from tallystream.aws import verify
 from tallystream.aws.deploy import Account, Summary
+from tallystream.aws.deployed import read_deployed
 from tallystream.aws.package import build_package
+from tallystream.aws.rows import Layout
 from tallystream.aws.template import StackSettings, make_stack
 from tallystream.cli import main
 from tallystream.core.definition import parse_definition
@@ -38,6 +40,18 @@ STACK = "shop-sales"
 EVENTS = 60
 
 
+def deploy(account: Account, memory_mb: int = 256) -> None:
+    """Deploy the definition, its functions to run on this machine's Python."""
+    definition, target = parse_definition(DEFINITION), local_target()
+    settings = StackSettings(
+        batch_window_s=1, architecture=target.architecture, groups_max=2, write_shards=2, memory_mb=memory_mb
+    )
+    template = make_stack(definition, settings).template
+    run_locally(template, target)
+    package = build_package(definition, target)
+    list(account.execute(STACK, account.plan(STACK, template, package, definition.name), package))
+
+
 @pytest.fixture
 def stack(aws_environment: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Summary]:
     """A deployed stack of the definition in the current directory, of two groups a counter, with its events counted."""
@@ -45,12 +59,8 @@ def stack(aws_environment: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     monkeypatch.setattr(verify, "UNDER_WAY_S", 1.0)
     monkeypatch.setattr(verify, "_AGAIN_S", 0.2)
     (tmp_path / "tally.toml").write_text(DEFINITION, encoding="utf-8")
-    definition, target = parse_definition(DEFINITION), local_target()
-    settings = StackSettings(batch_window_s=1, architecture=target.architecture, groups_max=2, write_shards=2)
-    template = make_stack(definition, settings).template
-    run_locally(template, target)
-    account, package = Account(pause=lambda _: None), build_package(definition, target)
-    list(account.execute(STACK, account.plan(STACK, template, package, definition.name), package))
+    account = Account(pause=lambda _: None)
+    deploy(account)
     summary = account.summary(STACK)
     assert summary is not None
     yield summary
@@ -138,3 +148,19 @@ def test_there_must_be_a_stack(aws_environment: str) -> None:
 def test_what_does_not_go_together_is_refused(arguments: list[str], says: str) -> None:
     result = run(*arguments)
     assert (result.exit_code, result.stderr.splitlines()[-1]) == (2, f"Error: {says}")
+
+
+def test_what_came_before_the_function_was_changed_is_not_judged(stack: Summary, aws_environment: str) -> None:
+    account = Account(pause=lambda _: None)
+    assert read_deployed(account, STACK).changed_ms is None
+    send(stack)
+    wait_until(lambda: received(stack) == EVENTS + 2, "all events to be counted", timeout_s=60)
+    deploy(account, memory_mb=512)
+    deployed = read_deployed(account, STACK)
+    assert deployed.changed_ms is not None
+    assert (deployed.layout, deployed.definition.name) == (Layout(2, 2), "shop_sales")
+
+    table = boto3.resource("dynamodb").Table(stack.outputs["TableName"])
+    table.delete_item(Key=next({"pk": item["pk"], "sk": item["sk"]} for item in items(stack) if item["pk"].startswith("all#")))
+    result = run("--aws")
+    assert (result.exit_code, result.stdout.splitlines()[-1]) == (0, "no differences")

@@ -66,8 +66,8 @@ class Shard(NamedTuple):
         is_whole = self.is_untrimmed or (self.ledger is not None and self.ledger["received"] == recount.received)
         if is_whole and not recount.is_cut:
             return _ALWAYS
-        first_ms = self.trimmed_ms if recount.first is None else recount.first.arrival_ms
-        return max(first_ms, self.trimmed_ms) + _ARRIVAL_SLACK_MS
+        first_ms = recount.from_ms if recount.first is None else recount.first.arrival_ms
+        return max(self.trimmed_ms, first_ms or self.trimmed_ms) + _ARRIVAL_SLACK_MS
 
 
 class Catalogue(NamedTuple):

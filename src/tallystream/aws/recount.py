@@ -74,7 +74,7 @@ class ShardRecount:
         self.later: dict[Cell, list[Recounted]] = {}  # above the mark
         self.first: _Packed | None = None  # the oldest that was judged, without its lines
         self.last_sequence: str | None = None  # that was read
-        self._from_ms = from_ms
+        self.from_ms = from_ms
         self._reader = Reader(definition)
         self._tallier = Tallier(definition, self._reader)
 
@@ -99,7 +99,7 @@ class ShardRecount:
             return 0
         self.last_sequence = records[-1].sequence
         packed = [_Packed(pad_sequence(sequence), arrival_ms, lines_of_record(data)) for sequence, arrival_ms, data in records]
-        judged = [record for record in packed if self._from_ms is None or record.arrival_ms >= self._from_ms]
+        judged = [record for record in packed if self.from_ms is None or record.arrival_ms >= self.from_ms]
         lines = sum(len(record.lines) for record in packed)
         if judged:
             self.first = self.first or judged[0]._replace(lines=[])
