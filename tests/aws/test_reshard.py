@@ -170,7 +170,7 @@ class Site:
 
     def verify(self) -> Verification:
         reader = RetainedStream(self.stream.kinesis, self.stream.name, pause=lambda s: None)
-        return Verifier(self._deployed, reader, self.rows, lambda events, part: None).verify()
+        return Verifier(self._deployed, reader, self.rows, lambda reading: None).verify()
 
     def items(self) -> dict[Key, dict[str, Any]]:
         client = boto3.client("dynamodb")

@@ -49,8 +49,17 @@ _CLOCK_SLACK_MS: Final = 300_000  # our clock may be behind Kinesis'
 
 Argument = TypeVar("Argument")
 Result = TypeVar("Result")
-OnProgress = Callable[[int, float], None]
-"""Is told how many events were counted again, and which part of the retained time they are, 0 to 1."""
+
+
+class Reading(NamedTuple):
+    """How far the stream is read."""
+
+    events: int
+    rejected: int  # of them
+    part: float  # of the retained time, 0 to 1
+
+
+OnProgress = Callable[[Reading], None]
 
 
 class Rows(Protocol):
@@ -198,7 +207,8 @@ class Verifier:
             self._report()
 
     def _report(self) -> None:
-        self._on_progress(sum(self._events.values()), sum(self._parts.values()) / len(self._parts))
+        rejected = sum(recount.ledger.rejected for recount in self._recounts.values())
+        self._on_progress(Reading(sum(self._events.values()), rejected, sum(self._parts.values()) / len(self._parts)))
 
     # The table.
 

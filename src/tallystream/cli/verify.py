@@ -11,6 +11,7 @@ from tallystream.core.comparison import Difference
 from tallystream.core.definition import parse_definition
 
 _SHOWN_MAX = 100
+_PARTS = 10_000  # of the time that a stream retains, for the display
 
 
 @click.command()
@@ -46,14 +47,21 @@ def verify(ctx: click.Context, config: Path, data: Path, aws: bool, stack: str |
 
 def _verify_stack(ctx: click.Context, name: str, region: str | None) -> None:
     from tallystream.aws.deploy import Account
+    from tallystream.aws.verify import Reading
     from tallystream.aws.verify import verify as compare
     from tallystream.cli.progress import make_display
     from tallystream.local.ingest import Progress
 
     account = Account(region)
-    whole = 10_000  # parts of the retained time
-    with make_display(f"stream of {name}", whole, lambda: 0) as display:
-        result = compare(account, name, lambda events, part: display.update(Progress(events, round(part * whole))))
+    rejected = 0
+    with make_display(f"stream of {name}", _PARTS, lambda: rejected) as display:
+
+        def show(reading: Reading) -> None:
+            nonlocal rejected
+            rejected = reading.rejected
+            display.update(Progress(reading.events, round(reading.part * _PARTS)))
+
+        result = compare(account, name, show)
     _report(ctx, result.events, result.gone, f"{result.rows:,} rows", result.differences)
 
 
