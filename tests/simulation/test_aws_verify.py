@@ -159,7 +159,7 @@ Tamper = Callable[[Random, MemoryTable], bool]
 ABOVE_ALL = "9" * SEQUENCE_DIGITS
 
 
-def change(random: Random, table: MemoryTable, kind: Callable[[Key], bool], change: Callable[[Item], None]) -> bool:
+def change(random: Random, table: MemoryTable, kind: Callable[[Key], bool], change: Callable[[Item], object]) -> bool:
     keys = [key for key in table.items if kind(key)]
     if not keys:
         return False
@@ -239,6 +239,9 @@ TAMPERINGS: dict[str, Tamper] = {
     "a row is there twice": copy_row,
     "a mark is too low": lambda random, table: change(random, table, is_cell, put(hwm=pad_sequence("1"))),
     "a mark is too high": lambda random, table: change(random, table, is_cell, put(hwm=ABOVE_ALL)),
+    "a row has no mark": lambda random, table: change(random, table, is_cell, lambda item: item.pop("hwm")),
+    "a row has no count": lambda random, table: change(random, table, is_cell, lambda item: item.pop("count")),
+    "a ledger has no mark": lambda random, table: change(random, table, is_ledger, lambda item: item.pop("hwm")),
     "a rejected event is gone": lambda random, table: change(random, table, is_rejected, dict.clear),
     "a rejected event has another reason": lambda random, table: change(random, table, is_rejected, put(reason="too_large")),
     "a rejected event has other bytes": lambda random, table: change(random, table, is_rejected, put(data=b"other")),

@@ -4,7 +4,7 @@ What the table holds against a recount of the stream, as a function of both.
 A row says how far it has counted its shard, so what it must hold is the recount up to its own mark, whatever else is counted
 meanwhile. And the ledger says how far the shard was counted, so a row whose mark lies below its newest event up to there lacks
 it. A batch's rows are written in any order, though, along with the ledger: what is lacking, and a mark that lies above the
-ledger's, may be right in a moment. Such a finding names the item that is to be read again.
+ledger's, may be right in a moment: when the row is read again, or when the ledger has come as far.
 
 **Whole, or at least.** The stream may have held records before the oldest one that it still has. Where there were none, all
 must be equal. That is known of a shard if its ledger has received exactly what is retained, or if the stream is younger than
@@ -63,7 +63,7 @@ class Shard(NamedTuple):
     def whole_from_ms(self) -> int:
         """Everything that arrived from then on is in the recount."""
         recount = self.recount
-        is_whole = self.is_untrimmed or (self.ledger is not None and self.ledger["received"] == recount.received)
+        is_whole = self.is_untrimmed or (self.ledger is not None and self.ledger.get("received") == recount.received)
         if is_whole and not recount.is_cut:
             return _ALWAYS
         first_ms = recount.from_ms if recount.first is None else recount.first.arrival_ms
@@ -78,10 +78,11 @@ class Catalogue(NamedTuple):
 
 
 class Finding(NamedTuple):
-    """A difference, and the item to read again if it may pass; None: it stays."""
+    """A difference, and how it may pass: if an item is another when it is read again, or if the ledger comes further."""
 
     difference: Difference
     again: Key | None = None
+    is_ahead: bool = False  # of the ledger
 
 
 class Comparison:
@@ -161,8 +162,14 @@ class Comparison:
         recount, item, name = shard.recount, self._items[key], _name(key)
         row = read_cell_key(key)
         assert row is not None
-        counter, mark = self._counters[row.counter], item["hwm"]
-        partial = decode_partial(counter, item)
+        mark = item.get("hwm", "")
+        try:
+            partial = decode_partial(self._counters[row.counter], item)
+        except (ArithmeticError, KeyError, TypeError, ValueError):
+            yield Finding(
+                Difference(name, "something else than counting writes", "a count, and numbers of the measured fields")
+            )
+            return
         is_whole = self._is_whole(shard, row.window_start_ms)
         due = _together(recount.cells.get(cell) for cell in cells)
         if due is not None and mark < due.mark:
@@ -173,7 +180,7 @@ class Comparison:
                 yield Finding(Difference(name, shown(partial), least + shown(due.partial)), key)
             return
         if shard.newest_mark is None or mark > shard.newest_mark:
-            yield Finding(Difference(f"{name}: mark", _number(mark), f"no higher: {_counted_to(shard)}"), key)
+            yield Finding(Difference(f"{name}: mark", _number(mark), f"no higher: {_counted_to(shard)}"), is_ahead=True)
         expected = _together(recount.up_to(cell, mark) for cell in cells)
         if is_whole and (expected is None or partial != expected.partial):
             yield Finding(Difference(name, shown(partial), "nothing" if expected is None else shown(expected.partial)))
@@ -196,17 +203,17 @@ class Comparison:
             if item is None:
                 if not is_gone:
                     yield Finding(Difference(name, "nothing", expected.reason), Key(pk, sk))
-            elif item["reason"] != expected.reason:
-                yield Finding(Difference(name, item["reason"], expected.reason))
-            elif sha256(item["data"]).digest() != expected.data_sha256:
+            elif item.get("reason") != expected.reason:
+                yield Finding(Difference(name, str(item.get("reason")), expected.reason))
+            elif sha256(item.get("data", b"")).digest() != expected.data_sha256:
                 yield Finding(Difference(f"{name}: its bytes", "others", "those of the record"))
         for sk, item in stored.items():
-            mark, name = sk.partition("#")[0], _rejected_name(recount.shard, sk)
+            mark, name, reason = sk.partition("#")[0], _rejected_name(recount.shard, sk), str(item.get("reason"))
             if recount.mark is not None and mark <= recount.mark:
-                if item["arrival_ms"] >= shard.whole_from_ms:
-                    yield Finding(Difference(name, item["reason"], "nothing"))
+                if item.get("arrival_ms", 0) >= shard.whole_from_ms:
+                    yield Finding(Difference(name, reason, "nothing"))
             elif shard.newest_mark is None or mark > shard.newest_mark:
-                yield Finding(Difference(name, item["reason"], f"nothing: {_counted_to(shard)}"), Key(pk, sk))
+                yield Finding(Difference(name, reason, f"nothing: {_counted_to(shard)}"), is_ahead=True)
 
 
 def _ledger_differences(shard: Shard) -> Iterator[Difference]:
@@ -214,12 +221,12 @@ def _ledger_differences(shard: Shard) -> Iterator[Difference]:
     if shard.ledger is None:
         return
     name, recount = f"shard {shard.recount.shard}: ledger", shard.recount
-    ledger = Ledger(*(shard.ledger[field] for field in Ledger._fields))
+    ledger = Ledger(*(shard.ledger.get(field, 0) for field in Ledger._fields))
     outcomes = sum(ledger) - ledger.received
     if outcomes != ledger.received:
         yield Difference(f"{name}: received", f"{ledger.received:,}", f"{outcomes:,}, the sum of its outcomes")
-    if recount.end is not None and recount.end < shard.ledger["hwm"]:
-        yield Difference(f"{name}: mark", _number(shard.ledger["hwm"]), f"at most {_number(recount.end)}, the end of the shard")
+    if recount.end is not None and recount.mark is not None and recount.end < recount.mark:
+        yield Difference(f"{name}: mark", _number(recount.mark), f"at most {_number(recount.end)}, the end of the shard")
     expected = recount.ledger._replace(received=recount.received)
     is_whole = shard.whole_from_ms == _ALWAYS
     for field, stored, again in zip(Ledger._fields, ledger, expected, strict=True):

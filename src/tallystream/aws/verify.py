@@ -139,24 +139,30 @@ class Verifier:
         trimmed_ms = self._trimmed_ms()
         is_untrimmed = self._stream.created_ms > trimmed_ms
         items = self._items(pool, self._ranges(everything=is_untrimmed))
+        read_s = self._clock.monotonic_s()
         while True:
             catalogues = self._catalogues()
-            newest = {name: ledger["hwm"] for name, ledger in self._ledgers().items()}
-            _all(pool, self._recount_on, [(name, _newest_mark(name, items)) for name in self._recounts])
+            newest = _marks(self._ledgers())
+            _all(pool, self._recount_on, _furthest(items).items())
             shards = [
                 Shard(recount, ledgers.get(name), newest.get(name), is_untrimmed, trimmed_ms)
                 for name, recount in self._recounts.items()
             ]
             comparison = Comparison(self._definition, self._layout, shards, catalogues, items, self._clock.now_ms())
             findings = list(comparison.findings())
-            again = {finding.again for finding in findings if finding.again is not None}
-            if not again or self._clock.monotonic_s() - began_s > UNDER_WAY_S:
+            # What has written a ledger ends so long after that was read; what has written a row that is ahead, after the row.
+            is_late = self._clock.monotonic_s() - began_s > UNDER_WAY_S
+            again = set() if is_late else {finding.again for finding in findings if finding.again is not None}
+            is_ahead = any(finding.is_ahead for finding in findings)
+            if not again and not (is_ahead and self._clock.monotonic_s() - read_s <= UNDER_WAY_S):
                 break
             self._clock.pause(_AGAIN_S)
-            for key in again:
-                items.pop(key, None)
-            items |= self._items(pool, [Range(pk, sk, f"{sk} ") for pk, sk in again])
-        received = sum(ledger["received"] for ledger in ledgers.values())
+            if again:
+                for key in again:
+                    items.pop(key, None)
+                items |= self._items(pool, [Range(pk, sk, f"{sk} ") for pk, sk in again])
+                read_s = self._clock.monotonic_s()
+        received = sum(ledger.get("received", 0) for ledger in ledgers.values())
         gone = max(0, received - sum(recount.received for recount in self._recounts.values()))
         return Verification(sum(self._events.values()), comparison.rows, gone, [each.difference for each in findings])
 
@@ -172,9 +178,9 @@ class Verifier:
         passes = 0
         while True:
             ledgers, began_s = self._ledgers(), self._clock.monotonic_s()
-            for name, recount in self._recounts.items():
-                if name in ledgers:
-                    recount.advance(ledgers[name]["hwm"])
+            for name, mark in _marks(ledgers).items():
+                if name in self._recounts:
+                    self._recounts[name].advance(mark)
             _all(pool, self._recount_to_mark, self._recounts.values())
             passes += 1
             if passes == _PASSES_MAX or self._clock.monotonic_s() - began_s < _CATCH_UP_S:
@@ -187,11 +193,11 @@ class Verifier:
         self._report()
         return []
 
-    def _recount_on(self, target: tuple[str, str | None]) -> list[None]:
+    def _recount_on(self, furthest: tuple[str, str]) -> list[None]:
         """Count a shard on to the mark of a row that was counted further than the ledger was."""
-        name, mark = target
-        recount = self._recounts[name]
-        if mark is not None and (recount.mark is None or mark > recount.mark):
+        name, mark = furthest
+        recount = self._recounts.get(name)
+        if recount is not None and (recount.mark is None or mark > recount.mark):
             self._read(recount, mark)
         return []
 
@@ -256,10 +262,19 @@ class Verifier:
         return spans
 
 
-def _newest_mark(shard: str, items: Mapping[Key, Item]) -> str | None:
-    """Return how far the row of a shard is that has counted furthest."""
-    marks = [item["hwm"] for key, item in items.items() if (cell := read_cell_key(key)) is not None and cell.shard == shard]
-    return max(marks, default=None)
+def _marks(ledgers: Mapping[str, Item]) -> dict[str, str]:
+    """Return how far each shard is counted."""
+    return {name: ledger.get("hwm", "") for name, ledger in ledgers.items()}
+
+
+def _furthest(items: Mapping[Key, Item]) -> dict[str, str]:
+    """Return the highest mark among the rows of each shard."""
+    found: dict[str, str] = {}
+    for key, item in items.items():
+        cell = read_cell_key(key)
+        if cell is not None:
+            found[cell.shard] = max(found.get(cell.shard, ""), item.get("hwm", ""))
+    return found
 
 
 def _all(pool: ThreadPoolExecutor, work: Callable[[Argument], list[Result]], arguments: Iterable[Argument]) -> list[Result]:
