@@ -124,15 +124,18 @@ class Comparison:
             if catalogue.entered > len(catalogue.groups):
                 what = f"{counter}: groups in the catalogue"
                 yield Finding(Difference(what, f"{len(catalogue.groups):,}", f"{catalogue.entered:,}, as many were entered"))
-        stored: dict[str, list[Key]] = {name: [] for name in self._shards}
-        for key in self._items:
+        rows: dict[str, list[Key]] = {name: [] for name in self._shards}
+        rejected: dict[str, dict[str, Item]] = {rejected_key(name): {} for name in self._shards}
+        for key, item in self._items.items():
             cell = read_cell_key(key)
-            if cell is not None and cell.shard in stored and self._generations.get(cell.counter) == cell.generation:
-                stored[cell.shard].append(key)
+            if key.pk in rejected:
+                rejected[key.pk][key.sk] = item
+            elif cell is not None and cell.shard in rows and self._generations.get(cell.counter) == cell.generation:
+                rows[cell.shard].append(key)
         for name, shard in self._shards.items():
             yield from map(Finding, _ledger_differences(shard))
-            yield from self._of_rows(shard, stored[name])
-            yield from self._of_rejected(shard)
+            yield from self._of_rows(shard, rows[name])
+            yield from self._of_rejected(shard, rejected[rejected_key(name)])
 
     def _of_rows(self, shard: Shard, stored: list[Key]) -> Iterator[Finding]:
         parts: dict[Key, list[Cell]] = {}
@@ -193,21 +196,21 @@ class Comparison:
         from_ms = shard.whole_from_ms
         return from_ms == _ALWAYS or (ahead_ms is not None and window_start_ms - ahead_ms >= from_ms)
 
-    def _of_rejected(self, shard: Shard) -> Iterator[Finding]:
-        recount, pk = shard.recount, rejected_key(shard.recount.shard)
-        stored = {key.sk: item for key, item in self._items.items() if key.pk == pk}
+    def _of_rejected(self, shard: Shard, stored: Mapping[str, Item]) -> Iterator[Finding]:
+        recount = shard.recount
         for sk, expected in recount.rejected.items():
-            item = stored.pop(sk, None)
+            item = stored.get(sk)
             is_gone = expected.arrival_ms // 1_000 + REJECTED_KEPT_S - _REJECTED_SLACK_S <= self._now_ms // 1_000
             name = _rejected_name(recount.shard, sk)
             if item is None:
                 if not is_gone:
-                    yield Finding(Difference(name, "nothing", expected.reason), Key(pk, sk))
+                    yield Finding(Difference(name, "nothing", expected.reason), Key(rejected_key(recount.shard), sk))
             elif item.get("reason") != expected.reason:
                 yield Finding(Difference(name, str(item.get("reason")), expected.reason))
             elif sha256(item.get("data", b"")).digest() != expected.data_sha256:
                 yield Finding(Difference(f"{name}: its bytes", "others", "those of the record"))
-        for sk, item in stored.items():
+        for sk in stored.keys() - recount.rejected.keys():
+            item = stored[sk]
             mark, name, reason = sk.partition("#")[0], _rejected_name(recount.shard, sk), str(item.get("reason"))
             if recount.mark is not None and mark <= recount.mark:
                 if item.get("arrival_ms", 0) >= shard.whole_from_ms:
