@@ -3,6 +3,9 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 N ?= 200
+KINESALITE := tests/aws/kinesalite
+
+emulators := .venv-ministack/.installed $(KINESALITE)/node_modules/.installed
 
 # With the directories, so that a removed file is noticed too.
 dashboard_sources := $(shell find dashboard -not -path '*/node_modules*' -not -name '*.tsbuildinfo')
@@ -14,7 +17,7 @@ dashboard_sources := $(shell find dashboard -not -path '*/node_modules*' -not -n
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
-setup: $(VENV)/.installed .venv-ministack/.installed system-packages ## install everything for developing into .venv
+setup: $(VENV)/.installed $(emulators) system-packages ## install everything for developing into .venv
 
 demo: $(VENV)/.installed ## start Tallystream with realistic traffic on http://127.0.0.1:8080, or on PORT=…
 	@$(BIN)/tally demo $(if $(PORT),--port $(PORT))
@@ -22,7 +25,7 @@ demo: $(VENV)/.installed ## start Tallystream with realistic traffic on http://1
 aws-demo: $(VENV)/.installed .venv-ministack/.installed ## show the same definition as a stack on an emulator of AWS
 	@$(BIN)/python -m scripts.aws_demo $(if $(RATE),--rate $(RATE)) $(if $(SECONDS),--seconds $(SECONDS))
 
-test: $(VENV)/.installed .venv-ministack/.installed system-packages lint types dashboard-check ## check and test everything, as CI does
+test: $(VENV)/.installed $(emulators) system-packages lint types dashboard-check ## check and test everything, as CI does
 	$(BIN)/pytest --numprocesses 2 --dist loadfile --cov --cov-report=term
 
 bench: $(VENV)/.installed ## measure the speed and write docs/benchmarks.md
@@ -51,7 +54,7 @@ lock: ## choose the newest versions of all dependencies and write constraints.tx
 	$(PYTHON) scripts/lock.py
 
 clean: ## remove everything that the targets above made
-	rm -rf $(VENV) .venv-ministack build dist demo-data dashboard/node_modules src/tallystream/web/static
+	rm -rf $(VENV) .venv-ministack build dist demo-data dashboard/node_modules $(KINESALITE)/node_modules src/tallystream/web/static
 	rm -rf .coverage .hypothesis .mypy_cache .pytest_cache .ruff_cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
@@ -71,6 +74,11 @@ $(VENV)/.installed: $(VENV)/.packages hatch_build.py $(dashboard_sources)
 .venv-ministack/.installed: tests/aws/ministack.txt
 	PYTHON=$(PYTHON) scripts/make-venv .venv-ministack
 	.venv-ministack/bin/pip install --quiet --requirement $<
+	touch $@
+
+# The emulator of Kinesis alone, which splits and merges shards. LevelDB is optional, and would be compiled.
+$(KINESALITE)/node_modules/.installed: $(KINESALITE)/package.json $(KINESALITE)/package-lock.json | $(VENV)/.installed
+	$(BIN)/python hatch_build.py npm ci --prefix ../$(KINESALITE) --omit=optional --ignore-scripts
 	touch $@
 
 # Without a stamp: what was installed once may have been removed.

@@ -108,6 +108,14 @@ def npm(dashboard: Path, arguments: Sequence[str]) -> None:
         )
 
 
+def find_node() -> Path | None:
+    """Return a Node that is new enough: the one in PATH, otherwise that of the package; None if there is neither."""
+    if _path_has_node():
+        return Path(shutil.which("node") or "node")
+    package = _node_package()
+    return package / "bin" / "node" if package else None
+
+
 def _path_has_node() -> bool:
     node = shutil.which("node")
     if node is None or shutil.which("npm") is None:

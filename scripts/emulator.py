@@ -1,4 +1,4 @@
-"""ministack, an emulator of AWS on this machine: started and ended, and what a stack needs to run on it."""
+"""Emulators of AWS on this machine: started and ended, and what a stack needs to run on one."""
 
 import contextlib
 import os
@@ -10,13 +10,17 @@ import sys
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, Final
 
+import hatch_build
 from tallystream.aws.package import Target
 
-MINISTACK: Final = Path(__file__).resolve().parent.parent / ".venv-ministack" / "bin" / "ministack"
+ROOT: Final = Path(__file__).resolve().parent.parent
+MINISTACK: Final = ROOT / ".venv-ministack" / "bin" / "ministack"
+KINESALITE: Final = ROOT / "tests" / "aws" / "kinesalite"
+KINESALITE_OPTIONS: Final = "{createStreamMs: 20, deleteStreamMs: 20, updateStreamMs: 200, shardLimit: 50}"
 REGION: Final = "eu-west-1"
 
 _START_S_MAX: Final = 60.0
@@ -30,27 +34,54 @@ class EmulatorError(Exception):
 @contextlib.contextmanager
 def running_emulator(directory: Path) -> Iterator[str]:
     """
-    Run the emulator; yield its address. At the end, it and what it started are gone.
-
-    It is in a process group of its own: Ctrl-C on the terminal reaches us alone, and we end it when we have done with it.
+    Run ministack, which has all that a stack needs; yield its address. At the end, it and what it started are gone.
 
     Args:
         directory: where it may leave what it likes, its log among it.
     """
     if not MINISTACK.exists():
         raise EmulatorError("the emulator of AWS is not installed; run: make .venv-ministack/.installed")
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+    port = _free_port()
     url = f"http://127.0.0.1:{port}"
     # Nothing of the user's own AWS is for it.
     environment = {name: value for name, value in os.environ.items() if not name.startswith("AWS_")}
     environment |= {"GATEWAY_PORT": str(port), "BIND_HOST": "127.0.0.1", "HOME": str(directory), "TMPDIR": str(directory)}
-    with (directory / "ministack.log").open("wb") as log:
-        process = subprocess.Popen([MINISTACK], cwd=directory, env=environment, stdout=log, stderr=log, process_group=0)
-    try:
-        _wait_until_it_answers(f"{url}/_ministack/health", process, directory / "ministack.log")
+    with _running([str(MINISTACK)], environment, directory, f"{url}/_ministack/health"):
         yield url
+
+
+@contextlib.contextmanager
+def running_kinesalite(directory: Path) -> Iterator[str]:
+    """
+    Run kinesalite, which is Kinesis alone, with shards that split and merge; yield its address. At the end it is gone.
+
+    Args:
+        directory: where it leaves its log.
+    """
+    node = hatch_build.find_node()
+    if node is None or not (KINESALITE / "node_modules" / "kinesalite").exists():
+        raise EmulatorError("the emulator of Kinesis is not installed; run: make setup")
+    port = _free_port()
+    # Its own command listens on all addresses of the machine.
+    program = f"require('kinesalite')({KINESALITE_OPTIONS}).listen({port}, '127.0.0.1')"
+    environment = os.environ | {"NODE_PATH": str(KINESALITE / "node_modules")}
+    with _running([str(node), "--no-deprecation", "-e", program], environment, directory, f"http://127.0.0.1:{port}"):
+        yield f"http://127.0.0.1:{port}"
+
+
+@contextlib.contextmanager
+def _running(command: list[str], environment: Mapping[str, str], directory: Path, asked: str) -> Iterator[None]:
+    """
+    Run a server until it is not needed any more; begin when the address that is asked answers.
+
+    It is in a process group of its own: Ctrl-C on the terminal reaches us alone, and we end it when we have done with it.
+    """
+    path = directory / "emulator.log"
+    with path.open("wb") as log:
+        process = subprocess.Popen(command, cwd=directory, env=environment, stdout=log, stderr=log, process_group=0)
+    try:
+        _wait_until_it_answers(asked, process, path)
+        yield
     finally:
         process.terminate()
         try:
@@ -61,6 +92,13 @@ def running_emulator(directory: Path) -> Iterator[str]:
         # Functions that it did not end itself.
         with contextlib.suppress(ProcessLookupError):
             os.killpg(process.pid, signal.SIGKILL)
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
 
 
 def client_environment(url: str) -> dict[str, str]:
@@ -91,8 +129,14 @@ def run_locally(template: dict[str, Any], target: Target) -> None:
 def _wait_until_it_answers(url: str, process: subprocess.Popen[bytes], log: Path) -> None:
     deadline_s = time.monotonic() + _START_S_MAX
     while True:
-        with contextlib.suppress(urllib.error.URLError, OSError), urllib.request.urlopen(url, timeout=5):
-            return
+        try:
+            with urllib.request.urlopen(url, timeout=5):
+                return
+        except urllib.error.HTTPError as error:
+            if error.code < 500:  # it answers, if only that it wants a signature
+                return
+        except OSError:
+            pass
         if process.poll() is not None or time.monotonic() > deadline_s:
             said = log.read_text(errors="replace").strip().splitlines() or ["nothing"]
             raise EmulatorError(f"the emulator of AWS did not start; the end of what it said: {said[-1]}")

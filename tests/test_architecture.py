@@ -267,7 +267,13 @@ def test_no_file_names_a_path_of_a_machine() -> None:
     assert wrong == []
 
 
-@pytest.mark.parametrize("name", ["constraints.txt", "dashboard/package-lock.json", "pyproject.toml", "dashboard/package.json"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        *("constraints.txt", "pyproject.toml", "dashboard/package-lock.json", "dashboard/package.json"),
+        *("tests/aws/kinesalite/package-lock.json", "tests/aws/kinesalite/package.json"),
+    ],
+)
 def test_lock_files_and_requirements_hold_no_addresses(name: str) -> None:
     text = (ROOT / name).read_text(encoding="utf-8")
     if name.endswith("package-lock.json"):

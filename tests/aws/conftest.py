@@ -1,4 +1,4 @@
-"""An emulator of AWS, which real clients talk to over HTTP."""
+"""Emulators of AWS, which real clients talk to over HTTP."""
 
 from collections.abc import Callable, Iterator
 from itertools import count
@@ -8,7 +8,7 @@ import botocore.session
 import pytest
 from botocore.config import Config
 
-from scripts.emulator import client_environment, running_emulator
+from scripts.emulator import client_environment, running_emulator, running_kinesalite
 from tallystream.aws.client import DynamoDBClient, make_client
 from tests.aws.proxy import FaultyProxy
 
@@ -28,6 +28,13 @@ def aws_environment(ministack: str, monkeypatch: pytest.MonkeyPatch) -> str:
     for name, value in client_environment(ministack).items():
         monkeypatch.setenv(name, value)
     return ministack
+
+
+@pytest.fixture(scope="session")
+def kinesalite(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """The address of a running emulator of Kinesis, which splits and merges shards as AWS does."""
+    with running_kinesalite(tmp_path_factory.mktemp("kinesalite")) as url:
+        yield url
 
 
 @pytest.fixture

@@ -9,7 +9,16 @@ from typing import Any, Literal, Self
 
 import httpx
 
-Fault = Literal["throttle", "throttle some records", "fail", "lose the request", "lose the answer", "answer nonsense"]
+Fault = Literal[
+    "throttle",
+    "throttle some records",
+    "expire the iterator",
+    "deny",
+    "fail",
+    "lose the request",
+    "lose the answer",
+    "answer nonsense",
+]
 
 
 class FaultyProxy:
@@ -34,6 +43,11 @@ class FaultyProxy:
                 elif fault == "throttle":
                     kind = "com.amazonaws.dynamodb.v20120810#ProvisionedThroughputExceededException"
                     self._answer(400, b'{"__type": "%s", "message": "throttled"}' % kind.encode())
+                elif fault == "expire the iterator":
+                    self._answer(400, b'{"__type": "ExpiredIteratorException", "message": "expired"}')
+                elif fault == "deny":
+                    said = f"User: a is not authorized to perform: kinesis:{operation} on resource: arn:aws:a because of this"
+                    self._answer(400, json.dumps({"__type": "AccessDeniedException", "message": said}).encode())
                 elif fault == "answer nonsense":
                     self._answer(502, b"<html>Bad Gateway</html>")
                 elif fault == "fail":

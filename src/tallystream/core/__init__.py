@@ -2,7 +2,7 @@
 The pure core: data and `now_ms` in, decisions out. No I/O, clock, randomness, logging or threads.
 
 An event: event (bytes → fields or a rejection), event_time, group, expression (`where`), window, counting (the hot path: a
-batch → a tally), chunk_tally (one that is stored with its lines), aggregate.
+batch → a tally), chunk_tally (one that is stored with its lines), aggregate, comparison (of what is stored with a recount).
 
 What is asked: query, relative_time, series (cells → datapoints).
 

@@ -18,6 +18,7 @@ from typing import NamedTuple
 import msgspec
 
 from tallystream.core.aggregate import Partial
+from tallystream.core.comparison import Difference, holds, shown
 from tallystream.core.counting import CellKey, Cells, group_key, merge_cells
 from tallystream.core.definition import Counter, Definition
 from tallystream.core.window import format_duration
@@ -30,14 +31,6 @@ from tallystream.ports import Chunk
 
 _EVENTS_MAX = 50_000  # read at a time
 _EVER = 2**62
-
-
-class Difference(NamedTuple):
-    """Something that is stored otherwise than it must be."""
-
-    what: str
-    stored: str
-    expected: str
 
 
 class Verification(NamedTuple):
@@ -204,35 +197,16 @@ class _Comparison:
             recounted = rest.pop(key, None)
             is_whole = first_arrivals[cell.series_id, cell.window_start_ms] > self._pruned_arrival_ms
             if not self._agree(cell.partial, recounted, is_whole):
-                expected = "nothing" if recounted is None else _shown(recounted)
-                yield Difference(self._name(key), _shown(cell.partial), expected if is_whole else f"at least {expected}")
+                expected = "nothing" if recounted is None else shown(recounted)
+                yield Difference(self._name(key), shown(cell.partial), expected if is_whole else f"at least {expected}")
         for key, recounted in rest.items():
             self.compared += 1
-            yield Difference(self._name(key), "nothing", _shown(recounted))
+            yield Difference(self._name(key), "nothing", shown(recounted))
 
     def _agree(self, stored: Partial, recounted: Partial | None, is_whole: bool) -> bool:
         if is_whole:
             return stored == recounted
-        return recounted is None or _holds(stored, recounted)
+        return recounted is None or holds(stored, recounted)
 
     def _name(self, key: CellKey) -> str:
         return f"{self._counter.name} {key.group} {format_duration(key.window_ms)} from {key.window_start_ms}"
-
-
-def _holds(whole: Partial, part: Partial) -> bool:
-    """Return whether `whole` can be `part` and more events. Its sums may be smaller: numbers may be negative."""
-    if whole.count < part.count or len(whole.fields) != len(part.fields):
-        return False
-    for more, less in zip(whole.fields, part.fields, strict=True):
-        if more.count < less.count:
-            return False
-        if less.min is not None and (more.min is None or more.min > less.min):
-            return False
-        if less.max is not None and (more.max is None or more.max < less.max):
-            return False
-    return True
-
-
-def _shown(partial: Partial) -> str:
-    fields = "; ".join(f"{field.count} numbers, sum {field.sum}, {field.min} to {field.max}" for field in partial.fields)
-    return f"{partial.count:,}" + (f" ({fields})" if fields else "")
