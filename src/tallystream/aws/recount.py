@@ -72,7 +72,7 @@ class ShardRecount:
         self.cells: dict[Cell, Recounted] = {}
         self.rejected: dict[str, RejectedRecord] = {}  # by the sort key of its item
         self.later: dict[Cell, list[Recounted]] = {}  # above the mark
-        self.first: _Packed | None = None  # the oldest that was judged, without its lines
+        self.first: _Packed | None = None  # from which on all were judged, without its lines
         self.last_sequence: str | None = None  # that was read
         self.from_ms = from_ms
         self._reader = Reader(definition)
