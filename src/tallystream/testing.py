@@ -7,7 +7,7 @@ tests as the one in DynamoDB.
 """
 
 from base64 import b64encode
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from random import Random
 from typing import Any, NamedTuple, Protocol
 
@@ -26,8 +26,8 @@ class MemoryTable:
 
     def perform(self, operation: Operation) -> Any:
         match operation:
-            case Update(key, condition, add, assign):
-                return self._update(key, condition, add, assign)
+            case Update(key, condition, add, assign, begin):
+                return self._update(key, condition, add, assign, begin)
             case Find(keys):
                 return {key for key in keys if key in self.items}
             case Admit(head, item, items_max):
@@ -50,11 +50,13 @@ class MemoryTable:
             case At(known):
                 return mark == known
 
-    def _update(self, key: Key, condition: Below | At, add: dict[str, int], assign: dict[str, Any]) -> Item | None:
+    def _update(
+        self, key: Key, condition: Below | At, add: dict[str, int], assign: dict[str, Any], begin: Mapping[str, Any]
+    ) -> Item | None:
         row = self.items.get(key)
         if not self.holds(condition, row.get("hwm") if row else None, assign):
             return dict(row) if row else {}
-        changed: Item = {"pk": key.pk, "sk": key.sk} if row is None else dict(row)
+        changed: Item = {**begin, "pk": key.pk, "sk": key.sk, **(row or {})}
         for name, number in add.items():
             changed[name] = changed.get(name, 0) + number
         for name, value in assign.items():

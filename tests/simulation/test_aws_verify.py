@@ -136,6 +136,7 @@ def verified(retained: Retained, table: MemoryTable, wait: Callable[[], None] = 
 @pytest.mark.parametrize("seed", range(SEED, SEED + SCHEDULES))
 def test_no_schedule_makes_a_difference(seed: int, monkeypatch: pytest.MonkeyPatch) -> None:
     random = Random(seed)
+    monkeypatch.setattr(verify, "_CLOCK_SLACK_MS", 0)  # a schedule has some milliseconds
     monkeypatch.setattr(verify, "_CATCH_UP_S", -1.0)
     monkeypatch.setattr(verify, "_PASSES_MAX", random.randint(1, 3))  # over the stream
     table = History()
@@ -269,3 +270,24 @@ def test_whatever_is_changed_is_found(what: str, monkeypatch: pytest.MonkeyPatch
             changed += 1
             assert verified(Retained(stream, random), table).differences, f"TALLY_SEED={seed}"
     assert changed > 20
+
+
+def test_what_is_counted_twice_is_found_where_older_events_are_gone(monkeypatch: pytest.MonkeyPatch) -> None:
+    """In rows that were begun by what is still there."""
+    monkeypatch.setattr(verify, "_CLOCK_SLACK_MS", 0)
+    changed = 0
+    for seed in range(SEED, SEED + 200):
+        random = Random(seed)
+        table = MemoryTable()
+        retained = Retained(counted(random, table), random, trimmed=2)
+        oldest = {shard: pad_sequence(records[0].sequence) for shard, records in retained.records.items() if records}
+
+        def is_begun_since(key: Key, table: MemoryTable = table, oldest: dict[str, str] = oldest) -> bool:
+            cell = read_cell_key(key)
+            since = None if cell is None else oldest.get(f"shardId-{cell.shard}")
+            return since is not None and table.items[key]["first"] >= since
+
+        if change(random, table, is_begun_since, add("count")):
+            changed += 1
+            assert verified(retained, table).differences, f"TALLY_SEED={seed}"
+    assert changed > 50

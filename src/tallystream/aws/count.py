@@ -182,19 +182,28 @@ class Delivery:
 
     def _count_cell(self, counter: Counter, key: Key) -> Steps:
         return self._add(
-            key, lambda after: {"count": partial.count} if (partial := after.partials.get(key)) else {}, self._lifetime(counter)
+            key,
+            lambda after: {"count": partial.count} if (partial := after.partials.get(key)) else {},
+            self._lifetime(counter),
+            {"first": self._first},
         )
 
     def _count_ledger(self) -> Steps:
         key = ledger_key(self._batch.shard)
-        return self._add(key, lambda after: after.ledger._asdict() if after.ledger.received else {}, {})
+        return self._add(key, lambda after: after.ledger._asdict() if after.ledger.received else {}, {}, {})
 
-    def _add(self, key: Key, numbers: Callable[[_Contributions], dict[str, int]], assign: Mapping[str, Any]) -> Steps:
+    def _add(
+        self,
+        key: Key,
+        numbers: Callable[[_Contributions], dict[str, int]],
+        assign: Mapping[str, Any],
+        begin: Mapping[str, Any],
+    ) -> Steps:
         """Add to a row what it does not hold yet."""
         condition: Below | At = Below(self._first)
         add: dict[str, int] = numbers(self._after(0))
         while add:
-            row: Item | None = yield Update(key, condition, add, {**assign, "hwm": self._last})
+            row: Item | None = yield Update(key, condition, add, {**assign, "hwm": self._last}, begin)
             if row is None:
                 return
             mark = row.get("hwm")
@@ -215,7 +224,8 @@ class Delivery:
                 **self._lifetime(counter),
                 "hwm": self._last,
             }
-            row: Item | None = yield Update(key, At(held.mark if held else None), {}, assign)
+            begin = {"first": self._first}
+            row: Item | None = yield Update(key, At(held.mark if held else None), {}, assign, begin)
             if row is None:
                 self._memory.held[key] = Held(self._last, merged)
                 return

@@ -6,11 +6,10 @@ meanwhile. And the ledger says how far the shard was counted, so a row whose mar
 it. A batch's rows are written in any order, though, along with the ledger: what is lacking, and a mark that lies above the
 ledger's, may be right in a moment: when the row is read again, or when the ledger has come as far.
 
-**Whole, or at least.** The stream may have held records before the oldest one that it still has. Where there were none, all
-must be equal. That is known of a shard if its ledger has received exactly what is retained, or if the stream is younger than
-anything that Kinesis can have dropped. Otherwise a row may hold events that are gone, and must hold at least its recount;
-except that with `allowed_future`, an event of a window arrives no earlier than that before the window, and if all from then on
-is retained, the row must be equal.
+**Whole, or at least.** A row says by which batch it was begun: `first`, the first record of that. If all from there on is
+retained, it must be equal to the recount. An older one may hold events that are gone, and must hold at least the recount;
+except where nothing can be gone: in a shard whose ledger has received exactly what is retained, or in a stream that is
+younger than anything that Kinesis can have dropped.
 
 **Another function before.** The rows are those of the present generation. What an earlier function has counted may be in
 rows of another generation, and may have been judged by other bounds. Neither the catalogue (`since_ms` is when a group was
@@ -68,6 +67,11 @@ class Shard(NamedTuple):
             return _ALWAYS
         first_ms = recount.from_ms if recount.first is None else recount.first.arrival_ms
         return max(self.trimmed_ms, first_ms or self.trimmed_ms) + _ARRIVAL_SLACK_MS
+
+    def has_all_from(self, mark: str) -> bool:
+        """Return whether everything that a row has counted is in the recount, if a batch that began at a mark has begun it."""
+        first = self.recount.first
+        return self.whole_from_ms == _ALWAYS or (first is not None and mark >= first.mark)
 
 
 class Catalogue(NamedTuple):
@@ -173,7 +177,7 @@ class Comparison:
                 Difference(name, "something else than counting writes", "a count, and numbers of the measured fields")
             )
             return
-        is_whole = self._is_whole(shard, row.window_start_ms)
+        is_whole = shard.has_all_from(item.get("first", ""))
         due = _together(recount.cells.get(cell) for cell in cells)
         if due is not None and mark < due.mark:
             if partial == due.partial:
@@ -189,12 +193,6 @@ class Comparison:
             yield Finding(Difference(name, shown(partial), "nothing" if expected is None else shown(expected.partial)))
         elif expected is not None and not holds(partial, expected.partial):
             yield Finding(Difference(name, shown(partial), f"at least {shown(expected.partial)}"))
-
-    def _is_whole(self, shard: Shard, window_start_ms: int) -> bool:
-        """Return whether the recount has all events that a window can have."""
-        ahead_ms = self._definition.stream.allowed_future_ms
-        from_ms = shard.whole_from_ms
-        return from_ms == _ALWAYS or (ahead_ms is not None and window_start_ms - ahead_ms >= from_ms)
 
     def _of_rejected(self, shard: Shard, stored: Mapping[str, Item]) -> Iterator[Finding]:
         recount = shard.recount

@@ -185,18 +185,19 @@ def update_request(update: Update) -> dict[str, Any]:
     """Return an update as DynamoDB takes it. Every attribute has a placeholder: `count` and `ttl` are reserved words."""
     assigned = {name: value for name, value in update.assign.items() if value is not None}
     removed = [name for name in update.assign if name not in assigned]
+    begun = [f"#{name} = if_not_exists(#{name}, :{name})" for name in update.begin]
     clauses = [
         ("ADD", [f"#{name} :{name}" for name in update.add]),
-        ("SET", [f"#{name} = :{name}" for name in assigned]),
+        ("SET", [*(f"#{name} = :{name}" for name in assigned), *begun]),
         ("REMOVE", [f"#{name}" for name in removed]),
     ]
     condition, mark = _condition(update.condition)
-    values = {f":{name}": value for name, value in {**update.add, **assigned}.items()} | mark
+    values = {f":{name}": value for name, value in {**update.add, **assigned, **update.begin}.items()} | mark
     return {
         "Key": encode_item(update.key._asdict()),
         "UpdateExpression": " ".join(f"{word} {', '.join(parts)}" for word, parts in clauses if parts),
         "ConditionExpression": condition,
-        "ExpressionAttributeNames": {f"#{name}": name for name in {"hwm": 0, **update.add, **update.assign}},
+        "ExpressionAttributeNames": {f"#{name}": name for name in {"hwm": 0, **update.add, **update.assign, **update.begin}},
         "ExpressionAttributeValues": encode_item(values),
         "ReturnValuesOnConditionCheckFailure": "ALL_OLD",
     }

@@ -72,7 +72,7 @@ class ShardRecount:
         self.cells: dict[Cell, Recounted] = {}
         self.rejected: dict[str, RejectedRecord] = {}  # by the sort key of its item
         self.later: dict[Cell, list[Recounted]] = {}  # above the mark
-        self.first: _Packed | None = None  # the oldest that was judged, without its lines
+        self.first: _Packed | None = None  # from which on all were judged, without its lines
         self.last_sequence: str | None = None  # that was read
         self.from_ms = from_ms
         self._reader = Reader(definition)
@@ -130,7 +130,7 @@ class ShardRecount:
 
     def _tally(self, run: Sequence[_Packed]) -> Tally:
         lines = [line for record in run for line in record.lines]
-        return self._tallier.tally(self._reader.read(lines, run[0].arrival_ms))
+        return self._tallier.roll_up(self._tallier.tally(self._reader.read(lines, run[0].arrival_ms)))
 
     def _add(self, run: list[_Packed]) -> None:
         tally = self._tally(run)

@@ -5,7 +5,8 @@ Operations are data, so that counting is written without I/O: it yields an opera
 DynamoDB perform them (dynamodb.py), several rows at once; the tests perform those of overlapping invocations in any order.
 """
 
-from collections.abc import Generator, Iterator
+from collections.abc import Generator, Iterator, Mapping
+from types import MappingProxyType
 from typing import Any, NamedTuple, Protocol
 
 Item = dict[str, Any]
@@ -38,6 +39,7 @@ class Update(NamedTuple):
     condition: Below | At
     add: dict[str, int]  # to numbers, which are 0 where missing
     assign: dict[str, Any]  # None: remove the attribute
+    begin: Mapping[str, Any] = MappingProxyType({})  # assigned where the row has no such attribute
 
 
 class Find(NamedTuple):
