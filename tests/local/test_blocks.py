@@ -114,6 +114,16 @@ def test_a_line_over_the_limit_is_cut_and_its_neighbours_are_kept(form: str, pie
     assert parts[-1].end == len(text)
 
 
+@given(st.lists(st.sampled_from([b"{}", b" {}", b"", b" ", b"\r", b"x" * 40]), max_size=12), st.integers(1, 60))
+def test_a_text_at_hand_is_that_of_the_lines(lines: list[bytes], piece_bytes: int) -> None:
+    text = b"\n".join(lines)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("tallystream.local.blocks.CUT_BYTES", 20)
+        patch.setattr("tallystream.local.blocks.EVENTS_MAX", 5)
+        for block in line_blocks((text[i : i + piece_bytes] for i in range(0, len(text), piece_bytes)), 0):
+            assert block.text in (None, b"\n".join(block.lines))
+
+
 def test_a_line_just_within_the_limit_is_whole() -> None:
     line = b"x" * EVENT_BYTES_MAX
     assert events_of(line_blocks([line, b"\n1\n"], 0)) == [line, b"1"]
@@ -124,7 +134,7 @@ def test_a_last_line_that_could_still_be_completed_is_left(last: bytes) -> None:
     taken: list[Block] = []
     with pytest.raises(UnfinishedLineError, match=f"{len(last):,} bytes from byte 2 on"):
         taken.extend(line_blocks([b"1\n", last], 0, leave_unfinished=True))
-    assert taken == [Block([b"1"], 2)]
+    assert taken == [Block([b"1"], 2, text=b"1")]
     assert events_of(line_blocks([b"1\n", last], 0)) == [b"1", last[: EVENT_BYTES_MAX + 1]]
 
 

@@ -105,7 +105,7 @@ def test_no_encoding_and_identity_leave_the_body_alone() -> None:
 
 @given(st.lists(json_values, min_size=1, max_size=8), st.sampled_from([None, 1, 4]), st.sampled_from(["json", "any"]))
 def test_an_array_gives_its_elements(values: list[Any], indent: int | None, form: Any) -> None:
-    lines = split_events(json.dumps(values, indent=indent).encode(), form)
+    lines = split_events(json.dumps(values, indent=indent).encode(), form).lines
     assert [json.loads(line) for line in lines] == values
     assert not any(b"\n" in line for line in lines)
 
@@ -113,21 +113,21 @@ def test_an_array_gives_its_elements(values: list[Any], indent: int | None, form
 @given(st.lists(st.dictionaries(st.text(), json_values, max_size=3), min_size=1, max_size=8), st.sampled_from([b"\n", b"\r\n"]))
 def test_lines_give_themselves(values: list[dict[str, Any]], newline: bytes) -> None:
     body = newline.join(json.dumps(value).encode() for value in values)
-    assert [json.loads(line) for line in split_events(body, "lines")] == values
-    assert [json.loads(line) for line in split_events(body, "any")] == values
+    assert [json.loads(line) for line in split_events(body, "lines").lines] == values
+    assert [json.loads(line) for line in split_events(body, "any").lines] == values
 
 
 @given(st.dictionaries(st.text(), json_values, min_size=1), st.sampled_from([None, 2]), st.sampled_from([b"", b"\xef\xbb\xbf"]))
 def test_an_object_is_one_line(value: dict[str, Any], indent: int | None, mark: bytes) -> None:
     for form in ("json", "any"):
-        (line,) = split_events(mark + json.dumps(value, indent=indent).encode() + b"\n", form)
+        (line,) = split_events(mark + json.dumps(value, indent=indent).encode() + b"\n", form).lines
         assert json.loads(line) == value and b"\n" not in line
 
 
 @given(st.binary(max_size=300), st.sampled_from(["json", "lines", "any"]))
 def test_any_bytes_give_lines_or_a_refusal(body: bytes, form: Any) -> None:
     if status_of(split_events, body, form) == 200:
-        lines = split_events(body, form)
+        lines = split_events(body, form).lines
         assert lines and all(line.strip() and b"\n" not in line for line in lines)
     else:
         assert refusal(split_events, body, form) == (400, "invalid_body")
@@ -144,12 +144,12 @@ broken_elements = st.sampled_from(
 @given(st.lists(broken_elements | st.just(b'{"good": [1, "],[", {"x": "\\""}]}'), max_size=6))
 def test_a_broken_element_leaves_its_neighbours_whole(elements: list[bytes]) -> None:
     good = b'{"good": "last"}'
-    lines = split_events(b" [ " + b" , ".join([*elements, good]) + b" ] ", "json")
+    lines = split_events(b" [ " + b" , ".join([*elements, good]) + b" ] ", "json").lines
     assert [line.strip() for line in lines] == [element.replace(b"\n", b"\r") for element in [*elements, good]]
 
 
 def test_a_newline_in_a_string_stays_an_error() -> None:
-    lines = split_events(b'[{"a": "x\ny"}, {"b":\n 1}]', "json")
+    lines = split_events(b'[{"a": "x\ny"}, {"b":\n 1}]', "json").lines
     with pytest.raises(json.JSONDecodeError):
         json.loads(lines[0])
     assert json.loads(lines[1]) == {"b": 1}

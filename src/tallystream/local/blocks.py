@@ -22,6 +22,7 @@ PIECE_BYTES_MAX = EVENT_BYTES_MAX  # of one piece of input: a block is about as 
 # What a longer event is cut to. One byte over the limit, so that it is rejected as too large with its beginning kept.
 CUT_BYTES = EVENT_BYTES_MAX + 1
 BLANK = b" \t\r\n"
+_BELOW_TEXT = b"!"  # a line that is blank, or begins with a blank, is less
 
 
 class Block(NamedTuple):
@@ -30,6 +31,7 @@ class Block(NamedTuple):
     lines: list[bytes]
     end: int
     mark: str = ""  # of the text before `end`, where whoever reads it will want to know it again
+    text: bytes | None = None  # the lines joined by line feeds, where it is at hand
 
 
 class UnfinishedInputError(TallystreamError):
@@ -91,13 +93,17 @@ def line_blocks(pieces: Iterable[bytes], position: int, *, leave_unfinished: boo
     for piece in pieces:
         whole, line_feed, tail = piece.rpartition(b"\n")
         if line_feed:
-            lines = (carry + whole).split(b"\n")
+            text = carry + whole
+            lines = text.split(b"\n")
             for start in range(0, len(lines), EVENTS_MAX):
                 some = lines[start : start + EVENTS_MAX]
                 position += dropped + sum(map(len, some)) + len(some)  # with the line feed of each
                 dropped = 0
                 some[0] = some[0][:CUT_BYTES]  # only the first line can be longer than a piece
-                yield Block(list(filter(bytes.strip, some)), position)
+                if min(some) > _BELOW_TEXT:
+                    yield Block(some, position, text=text if len(some) == len(lines) and len(some[0]) < CUT_BYTES else None)
+                else:
+                    yield Block(list(filter(bytes.strip, some)), position)
             carry = tail
         else:
             carry += tail

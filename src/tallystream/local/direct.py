@@ -2,6 +2,7 @@
 
 import subprocess
 import time
+from concurrent.futures import Future, ThreadPoolExecutor
 
 from tallystream.core.chunk_tally import ChunkTallier
 from tallystream.core.definition import Definition, parse_definition
@@ -12,7 +13,7 @@ from tallystream.local.clock import now_ms
 from tallystream.local.data import DataDirectory
 from tallystream.local.ingest import PositionError
 from tallystream.local.lock import DirectoryInUseError, DirectoryLock
-from tallystream.ports import Append, SourcePosition, SourceRange
+from tallystream.ports import Append, Appended, SourcePosition, SourceRange
 
 POLL_S = 0.01
 
@@ -42,6 +43,9 @@ class DirectSink:
         self._rejected_before = self._store.rejected_reasons()
         self._duplicate_before = self._store.ledger().duplicate
         self._unmeasured_events = 0
+        # A block is committed while the next one is read.
+        self._thread = ThreadPoolExecutor(1, "tally-commit")
+        self._storing: Future[list[Appended]] | None = None
 
     @property
     def is_shared(self) -> bool:
@@ -62,21 +66,21 @@ class DirectSink:
 
     def position(self, source: str) -> SourcePosition:
         """See ingest.Sink."""
+        self._settle()
         return self._stream.source_position(source)
 
-    def store(self, lines: list[bytes], source: SourceRange | None) -> None:
+    def store(self, lines: list[bytes], source: SourceRange | None, text: bytes | None = None) -> None:
         """See ingest.Sink."""
         arrival_ms = now_ms()
+        keys = self._reader.partition_keys(lines)
         packed = None
-        if self._tallier.is_possible and self._backlog() > AHEAD_EVENTS_MAX:
-            packed = self._stream.pack(lines, self._tallier.tally(self._reader.read(lines, arrival_ms)))
-        append = Append(lines, self._reader.partition_keys(lines), source=source, packed=packed)
-        [fate] = self._stream.append([append], arrival_ms)
-        if fate.source_position is not None:
-            raise PositionError(
-                f"the file stands at byte {fate.source_position:,} already: another `tally ingest` reads it, too; "
-                "wait until that one has ended"
-            )
+        if keys is None:
+            is_ahead = self._tallier.is_possible and self._backlog() > AHEAD_EVENTS_MAX
+            tally = self._tallier.tally(self._reader.read(lines, arrival_ms, text)) if is_ahead else None
+            packed = self._stream.pack(lines, tally, text)
+        self._settle()
+        append = Append(lines, keys, source=source, packed=packed)
+        self._storing = self._thread.submit(self._stream.append, [append], arrival_ms)
         self._unmeasured_events += len(lines)
         if self._unmeasured_events > self._backlog_events_max // 16:
             self._unmeasured_events = 0
@@ -84,8 +88,21 @@ class DirectSink:
                 self._counting.ensure()
                 time.sleep(POLL_S)
 
+    def _settle(self) -> None:
+        """Wait for the commit that is under way, if there is one."""
+        if self._storing is None:
+            return
+        storing, self._storing = self._storing, None
+        [fate] = storing.result()
+        if fate.source_position is not None:
+            raise PositionError(
+                f"the file stands at byte {fate.source_position:,} already: another `tally ingest` reads it, too; "
+                "wait until that one has ended"
+            )
+
     def finish(self) -> None:
-        """Wait until everything that is in the stream now is counted."""
+        """Wait until everything that was stored is counted."""
+        self._settle()
         ends = {state.shard: state.next_sequence for state in self._stream.shards()}
         while True:
             positions = self._store.positions()
@@ -95,7 +112,8 @@ class DirectSink:
             time.sleep(POLL_S)
 
     def close(self) -> None:
-        """End the counter worker, if there is one, and let go of the directory."""
+        """Wait for the commit that is under way, end the counter worker, if there is one, and let go of the directory."""
+        self._thread.shutdown()
         self._counting.stop()
         self._stream.close()
         self._store.close()

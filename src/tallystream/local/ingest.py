@@ -28,18 +28,21 @@ class Sink(Protocol):
         """Return how far a source is stored, and the mark that was stored with it."""
         ...
 
-    def store(self, lines: list[bytes], source: SourceRange | None) -> None:
+    def store(self, lines: list[bytes], source: SourceRange | None, text: bytes | None = None) -> None:
         """
-        Store lines durably, and the source's position with them; wait as long as that takes.
+        Store lines durably, and the source's position with them, by the next call or by `finish`; wait as long as that takes.
+
+        `text` is the lines joined by line feeds, where it is at hand.
 
         Raises:
-            PositionError: the source stands elsewhere than at `source.start`; nothing was stored.
+            PositionError: the source stands elsewhere than at `source.start`; nothing of these lines, or of those before, was
+                stored.
             TallystreamError: they cannot be stored; nothing was, or a second call with the same range does no harm.
         """
         ...
 
     def finish(self) -> None:
-        """Wait until all that was stored is counted, as far as this sink can tell."""
+        """Wait until all is stored and counted, as far as this sink can tell. Raises as `store`."""
         ...
 
     def close(self) -> None: ...
@@ -73,7 +76,7 @@ def ingest(source: Source | RetainedSource, sink: Sink, *, again: bool, on_progr
         source: what to read.
         sink: where to put it.
         again: when the source was read to its end before, read it once more as new events.
-        on_progress: called after each block that was stored.
+        on_progress: called after each block that the sink took.
 
     Raises:
         TallystreamError: reading or storing failed. What was stored stays, and the next run goes on behind it.
@@ -85,7 +88,7 @@ def ingest(source: Source | RetainedSource, sink: Sink, *, again: bool, on_progr
         name, start, blocks = _resume(source, sink, again)
         end = start
         for block in blocks:
-            sink.store(block.lines, None if name is None else SourceRange(name, end, block.end, block.mark))
+            sink.store(block.lines, None if name is None else SourceRange(name, end, block.end, block.mark), block.text)
             events += len(block.lines)
             end = block.end
             on_progress(Progress(events, source.read_bytes))

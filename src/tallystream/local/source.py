@@ -138,14 +138,15 @@ class _Trail:
     def follow(self, pieces: Iterable[bytes]) -> Iterator[bytes]:
         """Pass the pieces on."""
         for piece in pieces:
-            self._before = (self._before + self._piece)[-_MARK_BYTES:]
+            self._before = (self._before + self._piece[-_MARK_BYTES:])[-_MARK_BYTES:]
             self._position += len(self._piece)
             self._piece = piece
             yield piece
 
     def mark(self, position: int) -> str:
         """Return what the text before a position in the newest piece is known by."""
-        text = self._before + self._piece[: position - self._position]
+        size = position - self._position  # of the piece up to there
+        text = self._before + self._piece[max(0, size - _MARK_BYTES) : size]
         return hashlib.sha256(text[-_MARK_BYTES:]).hexdigest()[:32]
 
 

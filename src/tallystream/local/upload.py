@@ -64,9 +64,9 @@ class UploadSink:
             raise self._refused(status, answer)
         return SourcePosition(answer["position"], answer.get("mark", ""))
 
-    def store(self, lines: list[bytes], source: SourceRange | None) -> None:
+    def store(self, lines: list[bytes], source: SourceRange | None, text: bytes | None = None) -> None:
         """See ingest.Sink."""
-        body = b"\n".join(lines)
+        body = b"\n".join(lines) if text is None else text
         # A key of its own: sent again after its answer was lost, the request gets the first answer.
         headers = {"Content-Type": "application/x-ndjson", "Idempotency-Key": secrets.token_hex(16)}
         if source is not None:

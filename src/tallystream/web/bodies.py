@@ -8,7 +8,7 @@ A line is the bytes of one event, without a newline, exactly as sent wherever po
 import re
 import zlib
 from collections.abc import Callable
-from typing import Any, Final, Literal
+from typing import Any, Final, Literal, NamedTuple
 
 import msgspec
 import zstandard
@@ -38,6 +38,8 @@ _DECODERS: Final[dict[str, Callable[[], Any]]] = {
 _BYTE_ORDER_MARK: Final = b"\xef\xbb\xbf"
 _JSON_WHITESPACE: Final = b" \t\r\n"
 
+_BELOW_TEXT: Final = b"!"  # a line that is blank, or begins with a blank, is less
+
 Form = Literal["json", "lines", "any"]
 """What a body holds: one JSON document, one event a line, or whichever of the two it turns out to be."""
 
@@ -58,6 +60,13 @@ _decode_raw = msgspec.json.Decoder(msgspec.Raw).decode
 _decode_array = msgspec.json.Decoder(list[msgspec.Raw]).decode
 _decode_object = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
 _JSON_ERRORS = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
+
+
+class Events(NamedTuple):
+    """The events of a body, one line each."""
+
+    lines: list[bytes]
+    text: bytes | None = None  # the lines joined by line feeds, if the body is just that
 
 
 def media_type(content_type: str) -> str:
@@ -138,9 +147,9 @@ def form_of(content_type: str) -> Form:
         ) from None
 
 
-def split_events(body: bytes, form: Form) -> list[bytes]:
+def split_events(body: bytes, form: Form) -> Events:
     """
-    Return the events in a body, one line each, at least one.
+    Return the events in a body, at least one.
 
     A JSON array is cut into its elements; one that is broken leaves its neighbours whole. Newlines between the tokens of
     an element become spaces. Blank lines are skipped; a carriage return before a newline is JSON whitespace and stays.
@@ -150,15 +159,15 @@ def split_events(body: bytes, form: Form) -> list[bytes]:
     """
     body = body.removeprefix(_BYTE_ORDER_MARK).strip(_JSON_WHITESPACE)
     if form == "lines":
-        lines = _lines(body)
+        events = _lines(body)
     elif form == "json":
-        lines = _document(body)
+        events = Events(_document(body))
     else:
-        lines = _document_or_lines(body)
-    if not lines:
+        events = _document_or_lines(body)
+    if not events.lines:
         raise RequestRefusedError(400, "invalid_body", "the body holds no event; send at least one")
-    _check_count(len(lines))
-    return lines
+    _check_count(len(events.lines))
+    return events
 
 
 def _check_count(events: int) -> None:
@@ -167,10 +176,11 @@ def _check_count(events: int) -> None:
         raise RequestRefusedError(413, "body_too_large", message)
 
 
-def _lines(body: bytes) -> list[bytes]:
+def _lines(body: bytes) -> Events:
     if len(body) > 2 * EVENTS_MAX:
         _check_count(body.count(b"\n") + 1)
-    return list(filter(bytes.strip, body.split(b"\n")))
+    lines = body.split(b"\n")
+    return Events(lines, body) if min(lines) > _BELOW_TEXT else Events(list(filter(bytes.strip, lines)))
 
 
 def _document(body: bytes) -> list[bytes]:
@@ -201,13 +211,13 @@ def _elements(body: bytes) -> list[bytes]:
         return [element.strip(_JSON_WHITESPACE).replace(b"\n", b"\r") for element in elements]
 
 
-def _document_or_lines(body: bytes) -> list[bytes]:
+def _document_or_lines(body: bytes) -> Events:
     try:
-        return _document(body)
+        return Events(_document(body))
     except RequestRefusedError as refusal:
-        lines = _lines(body)
-        if any(map(_is_object, lines)):
-            return lines
+        events = _lines(body)
+        if any(map(_is_object, events.lines)):
+            return events
         message = f"the body is neither a JSON object or array nor NDJSON with an object in a line: {refusal.message}"
         raise RequestRefusedError(400, "invalid_body", message) from None
 

@@ -37,6 +37,7 @@ class Submission(NamedTuple):
     """The events of one request: stored whole or not at all."""
 
     lines: list[bytes]
+    text: bytes | None  # the lines joined by line feeds, where it is at hand
     size_bytes: int
     encode: AnswerEncoder
     idempotency_key: str | None = None
@@ -92,10 +93,11 @@ class GroupCommit:
         return future
 
     def _judge(self, submission: Submission) -> "_Judged":
-        batch = self._reader.read(submission.lines, self._now_ms())
+        lines, text = submission.lines, submission.text
+        batch = self._reader.read(lines, self._now_ms(), text)
         if self._has_partition_key:  # the lines may go to several shards
             return _Judged(submission, batch.rejections)
-        return _Judged(submission, batch.rejections, self._stream.pack(submission.lines, self._tallier.tally(batch)))
+        return _Judged(submission, batch.rejections, self._stream.pack(lines, self._tallier.tally(batch), text))
 
     async def close(self) -> None:
         """Finish what was submitted, and end the thread."""

@@ -167,23 +167,23 @@ class Ingest:
                 raise RequestRefusedError(400, "invalid_idempotency_key", message)
             digest = hashlib.sha256(path.encode() + b"\0" + body).digest()
         source = _source_range(headers, permit) if b"tally-source" in headers else None
-        lines: list[bytes]
         encode: AnswerEncoder = encode_answer
         call = self.paths[path]
         if call is not None:
-            lines, encode = self._forms.segment_events(body, call, self._services.now_ms()), _encode_segment_answer
+            events = bodies.Events(self._forms.segment_events(body, call, self._services.now_ms()))
+            encode = _encode_segment_answer
         else:
             # A block of a file that holds blank lines alone moves the source on all the same.
-            lines = [] if source is not None and not body.strip() else self._lines(body, headers)
+            events = bodies.Events([]) if source is not None and not body.strip() else self._events(body, headers)
         if permit.browser:
-            lines = self._forms.browser_events(lines, self._services.now_ms())
-        return Submission(lines, len(body), encode, key.decode() if key else None, digest, source)
+            events = bodies.Events(self._forms.browser_events(events.lines, self._services.now_ms()))
+        return Submission(*events, len(body), encode, key.decode() if key else None, digest, source)
 
-    def _lines(self, body: bytes, headers: Headers) -> list[bytes]:
+    def _events(self, body: bytes, headers: Headers) -> bodies.Events:
         content_type = headers.get(b"content-type", b"").decode("latin-1")
         kind = bodies.media_type(content_type)
         if b"ce-specversion" in headers or kind in (CLOUDEVENT, CLOUDEVENTS_BATCH):
-            return self._forms.cloud_events(body, content_type, headers)
+            return bodies.Events(self._forms.cloud_events(body, content_type, headers))
         return bodies.split_events(body, bodies.form_of(content_type))
 
     def _preflight(self, headers: Headers) -> RawHeaders:
@@ -239,9 +239,9 @@ class Ingest:
         """
         form = _plain_form(headers.get(b"content-type", b""))
         assert form is not None
-        lines = bodies.split_events(body, form)
+        events = bodies.split_events(body, form)
         self.hold(len(body))
-        future = self.commits.submit(Submission(lines, len(body), encode_answer))
+        future = self.commits.submit(Submission(*events, len(body), encode_answer))
         future.add_done_callback(lambda _: self.let_go(len(body)))
         return future
 
