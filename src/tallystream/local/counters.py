@@ -227,6 +227,9 @@ class SQLiteCounterStore:
         """See ports.CounterStore."""
         return {series_id: group_values(key) for series_id, key, _ in self._series_rows(counter, after)}
 
+    def overflow(self, counter: str) -> None:
+        """See ports.CounterReader: here no counter has a cap."""
+
     def first_windows(
         self,
         counter: Counter,  # noqa: ARG002  (series ids say which; the AWS plane needs it)
