@@ -125,6 +125,13 @@ class Generation(NamedTuple):
     started: bool  # True on the call of `declare` that started it
 
 
+class Reasons(NamedTuple):
+    """Why events were rejected."""
+
+    counts: dict[str, int]  # by reason code
+    newest: int | None  # how many of the newest rejected events these are; None: all that are kept
+
+
 class CounterReader(Protocol):
     """
     What was counted, for those who show it. Any thread may call it; all is as of the call.
@@ -200,8 +207,8 @@ class CounterReader(Protocol):
         """
         ...
 
-    def rejected_reasons(self) -> dict[str, int]:
-        """Return reason code → how many rejected events are kept."""
+    def reasons(self) -> Reasons:
+        """Return how many events were rejected for which reason, of all that are kept or of the newest."""
         ...
 
     def rejected_events(self, reason: str | None = None, before: int | None = None, limit: int = 50) -> list[RejectedEvent]:
@@ -246,6 +253,10 @@ class CounterStore(CounterReader, Protocol):
         ...
 
     def generations(self) -> list[Generation]: ...
+
+    def rejected_reasons(self) -> dict[str, int]:
+        """Return reason code → how many rejected events are kept."""
+        ...
 
     def totals(self, counter: str) -> dict[int, int]:
         """

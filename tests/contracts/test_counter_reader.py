@@ -20,6 +20,7 @@ from tallystream.core.counting import Ledger
 from tallystream.core.definition import Definition
 from tallystream.core.query import parse_query
 from tallystream.core.series import Answer
+from tallystream.ports import Reasons
 from tallystream.testing import MemoryTable
 from tallystream.web.answer import answer_query
 from tests.contracts.plane import (
@@ -118,7 +119,7 @@ def test_nothing_is_there_before_the_first_event(make_plane: MakePlane) -> None:
     assert plane.store.series("events") == {}
     assert plane.store.overflow("events") is None
     assert plane.store.rejected_events() == []
-    assert plane.store.rejected_reasons() == {}
+    assert plane.store.reasons() == Reasons({}, None)
     assert values(plane) == {}
 
 
@@ -245,7 +246,7 @@ def test_rejected_events_are_kept_with_bytes_and_reason(make_plane: MakePlane) -
         ("not_an_object", b"[]", NOW_MS),
         ("invalid_utf8", b"\xff\x00", NOW_MS),
     ]
-    assert plane.store.rejected_reasons() == {"invalid_utf8": 1, "missing_event_time": 1, "not_an_object": 1}
+    assert plane.store.reasons() == Reasons({"invalid_utf8": 1, "missing_event_time": 1, "not_an_object": 1}, None)
     assert plane.store.rejected_events("not_an_object", limit=1) == events[1:2]
     assert plane.store.rejected_events(before=events[0].id) == events[1:]
 

@@ -9,7 +9,9 @@ from typing import Any, Final, Generic, NamedTuple, TypeVar
 import tallystream
 import tallystream.web
 from tallystream.aws.client import Credentials, DynamoDBClient
-from tallystream.aws.deploy import refusals
+from tallystream.aws.deploy import Account, check_stack_name, refusals
+from tallystream.aws.deployed import Deployed, read_deployed
+from tallystream.aws.dynamodb import DynamoDBTable
 from tallystream.aws.rows import Layout
 from tallystream.aws.store import REJECTED_ID_MAX, ShardLedger, TableCounterReader
 from tallystream.aws.table import Table
@@ -35,6 +37,31 @@ class StackPlace(NamedTuple):
 def now_ms() -> int:
     """Return the present time in UTC milliseconds."""
     return time.time_ns() // 1_000_000
+
+
+class OpenedStack(NamedTuple):
+    """A stack, and what the application is handed of it."""
+
+    deployed: Deployed
+    services: RemoteServices
+
+
+def open_stack(stack: str, region: str | None, tokens: Tokens) -> OpenedStack:
+    """
+    Find a stack with AWS's usual settings.
+
+    Raises:
+        DeployError: there is no such stack, or AWS refuses.
+    """
+    account = Account(region)
+    deployed = read_deployed(account, check_stack_name(stack))
+
+    import boto3
+
+    session = boto3.Session(region_name=account.region)
+    table = DynamoDBTable(session_client(session), deployed.table)
+    place = StackPlace(stack, account.region, deployed.stream)
+    return OpenedStack(deployed, stack_services(place, deployed.definition, deployed.layout, table, session, tokens))
 
 
 def stack_services(
@@ -93,9 +120,10 @@ def session_client(session: Any) -> DynamoDBClient:
     def credentials() -> Credentials:
         try:
             with refusals():
-                return Credentials(*session_credentials.get_frozen_credentials())
+                frozen = session_credentials.get_frozen_credentials()
         except TallystreamError as error:
             raise StorageError(str(error)) from error
+        return Credentials(frozen.access_key, frozen.secret_key, frozen.token)
 
     return DynamoDBClient(session.region_name, credentials, address)
 

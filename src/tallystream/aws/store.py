@@ -26,7 +26,7 @@ from tallystream.core.counting import Ledger
 from tallystream.core.definition import Counter, Definition
 from tallystream.core.errors import StorageError
 from tallystream.core.group import GroupValue
-from tallystream.ports import Cell, Change, RejectedEvent
+from tallystream.ports import Cell, Change, Reasons, RejectedEvent
 
 REQUESTS_MAX: Final = 32
 """Under way at once, of all who ask."""
@@ -216,11 +216,13 @@ class TableCounterReader:
 
     # Rejected events.
 
-    def rejected_reasons(self) -> dict[str, int]:
+    def reasons(self) -> Reasons:
         """See ports.CounterReader; of the newest REASONS_EVENTS_MAX, or of 8 MB of them. Cost: one request for each MB."""
         with _storage_errors():
-            read = _up_to_bytes(islice(self._rejected(None), REASONS_EVENTS_MAX))
-            return dict(sorted(Counts(event.reason for event in read).items()))
+            events = self._rejected(None)
+            counts = Counts(event.reason for event in _up_to_bytes(islice(events, REASONS_EVENTS_MAX)))
+            is_cut = next(events, None) is not None
+            return Reasons(dict(sorted(counts.items())), counts.total() if is_cut else None)
 
     def rejected_events(self, reason: str | None = None, before: int | None = None, limit: int = 50) -> list[RejectedEvent]:
         """

@@ -33,26 +33,15 @@ class RetryRequest(msgspec.Struct, forbid_unknown_fields=True):
     reason: str | None = None
 
 
-def rejected_routes(services: ReadServices, id_max: int = ID_MAX, *, are_bounded: bool = False) -> list[Route]:
-    """
-    Return the routes of what is shown.
-
-    Args:
-        services: what is shown.
-        id_max: of an event.
-        are_bounded: the store counts the reasons of the newest events alone.
-    """
+def rejected_routes(services: ReadServices, id_max: int = ID_MAX) -> list[Route]:
+    """Return the routes of what is shown; ids are at most id_max."""
     store = services.store
 
     def rejected(request: Request) -> Response:
         reason = _reason(request.query_params.get("reason"))
         before = read_integer(request, "before", 0, id_max)
         limit = read_integer(request, "limit", 1, _PAGE_EVENTS_MAX) or _PAGE_EVENTS
-        listed = list_events(store, reason, before, limit)
-        examined = sum(listed.reasons.values())
-        if are_bounded and examined < store.ledger().rejected:
-            listed.newest = examined
-        return answer(listed)
+        return answer(list_events(store, reason, before, limit))
 
     def export(request: Request) -> Response:
         reason = _reason(request.query_params.get("reason"))
@@ -83,7 +72,7 @@ def retry_route(services: Services) -> Route:
 
 def list_events(store: CounterReader, reason: str | None, before: int | None, limit: int) -> RejectedAnswer:
     """Return a page of the rejected events, newest first: the same over HTTP and from `tally rejected list --data`."""
-    reasons = store.rejected_reasons()
+    reasons, newest = store.reasons()
     events = store.rejected_events(reason, before, limit)
     has_more = bool(events) and bool(store.rejected_events(reason, events[-1].id, 1))
     return RejectedAnswer(
@@ -91,6 +80,7 @@ def list_events(store: CounterReader, reason: str | None, before: int | None, li
         reasons=reasons,
         next=_shown(events[-1].id) if has_more else None,
         events=[describe_event(event) for event in events],
+        newest=newest,
     )
 
 

@@ -65,7 +65,7 @@ class RemoteApp(Site):
         here = [
             *query_routes(services),
             *_status_routes(services, metrics),
-            *rejected_routes(services, services.rejected_id_max, are_bounded=True),
+            *rejected_routes(services, services.rejected_id_max),
             *session_routes(access),
             _live_route(live, services.poll_ms),
         ]
