@@ -10,7 +10,8 @@ import boto3
 from scripts.emulator import local_target, run_locally
 from tallystream.aws.deploy import Account, Summary
 from tallystream.aws.package import build_package
-from tallystream.aws.template import StackSettings, make_stack
+from tallystream.aws.template import make_stack
+from tallystream.aws.template_function import StackSettings
 from tallystream.core.definition import Definition, parse_definition
 
 
@@ -40,7 +41,7 @@ def deployed_stack(name: str, definition: str, **settings: Any) -> Iterator[Depl
     template = make_stack(parsed, StackSettings(batch_window_s=1, architecture=target.architecture, **settings)).template
     run_locally(template, target)
     account = Account(pause=lambda _: None)
-    package = build_package(parsed, target)
+    package = build_package(parsed, target, pages=bool(settings.get("dashboard")))
     _exhaust(account.execute(name, account.plan(name, template, package, parsed.name), package))
     summary = account.summary(name)
     assert summary is not None

@@ -1,4 +1,4 @@
-"""What the web application is handed of a stack: the composition root of `tally up --aws` and of the dashboard function."""
+"""What the web application is handed of a stack, where it is served from a machine and where from a function."""
 
 import time
 from collections.abc import Callable, Mapping
@@ -9,9 +9,7 @@ from typing import Any, Final, Generic, NamedTuple, TypeVar
 import tallystream
 import tallystream.web
 from tallystream.aws.client import Credentials, DynamoDBClient
-from tallystream.aws.deploy import Account, check_stack_name, refusals
-from tallystream.aws.deployed import Deployed, read_deployed
-from tallystream.aws.dynamodb import DynamoDBTable
+from tallystream.aws.refusals import refusals
 from tallystream.aws.rows import Layout
 from tallystream.aws.store import REJECTED_ID_MAX, ShardLedger, TableCounterReader
 from tallystream.aws.table import Table
@@ -39,37 +37,13 @@ def now_ms() -> int:
     return time.time_ns() // 1_000_000
 
 
-class OpenedStack(NamedTuple):
-    """A stack, and what the application is handed of it."""
-
-    deployed: Deployed
-    services: RemoteServices
-
-
-def open_stack(stack: str, region: str | None, tokens: Tokens) -> OpenedStack:
-    """
-    Find a stack with AWS's usual settings.
-
-    Raises:
-        DeployError: there is no such stack, or AWS refuses.
-    """
-    account = Account(region)
-    deployed = read_deployed(account, check_stack_name(stack))
-
-    import boto3
-
-    session = boto3.Session(region_name=account.region)
-    table = DynamoDBTable(session_client(session), deployed.table)
-    place = StackPlace(stack, account.region, deployed.stream)
-    return OpenedStack(deployed, stack_services(place, deployed.definition, deployed.layout, table, session, tokens))
-
-
 def stack_services(
     place: StackPlace,
     definition: Definition,
     layout: Layout,
     table: Table,
-    session: Any,
+    kinesis: Any,
+    cloudwatch: Any | None,
     tokens: Tokens,
     poll_ms: int | None = None,
 ) -> RemoteServices:
@@ -81,12 +55,12 @@ def stack_services(
         definition: what the stack counts.
         layout: how it spreads its rows.
         table: where they are.
-        session: of boto3, for Kinesis and CloudWatch.
+        kinesis: a client, to ask how far counting is behind.
+        cloudwatch: a client, to ask how the alarms stand; None: they are not asked.
         tokens: who may read.
         poll_ms: see RemoteServices.
     """
     store = TableCounterReader(definition, layout, table, now_ms)
-    kinesis, cloudwatch = session.client("kinesis"), session.client("cloudwatch")
     return RemoteServices(
         definition=definition,
         store=store,
@@ -100,7 +74,7 @@ def stack_services(
             counter.name: Begun(store.generation(counter.name), store.since_ms(counter.name)) for counter in definition.counters
         },
         shards=_Fresh(lambda: shards_behind(store.shards(), kinesis, place.stream, now_ms())),
-        alarms=_Fresh(lambda: cloud_alarms(cloudwatch, place.stack)),
+        alarms=_Fresh(lambda: cloud_alarms(cloudwatch, place.stack)) if cloudwatch else None,
         rejected_id_max=REJECTED_ID_MAX,
         poll_ms=poll_ms,
     )

@@ -33,7 +33,7 @@ def show_stack(choice: StackChoice, host: str, port: int, log_format: str) -> No
     Raises:
         TallystreamError: there is no such stack, AWS refuses, or the address is not as it must be.
     """
-    from tallystream.aws.site import open_stack
+    from tallystream.aws.opened import open_stack
     from tallystream.web.remote import RemoteApp
     from tallystream.web.server import Server
 

@@ -90,7 +90,7 @@ class CloudAlarmAnswer(msgspec.Struct):
 class CloudAlarmsAnswer(msgspec.Struct):
     """The stack's alarms."""
 
-    alarms: list[CloudAlarmAnswer]
+    alarms: Annotated[list[CloudAlarmAnswer] | None, msgspec.Meta(description="null: this server may not ask CloudWatch.")]
 
 
 class DefinitionAnswer(msgspec.Struct):

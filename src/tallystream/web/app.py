@@ -4,12 +4,10 @@ The ASGI application where events are counted: sending them straight to the inge
 `create_app` is what a composition root calls; `web/server.py` runs the result.
 """
 
-from typing import Final
-
 from starlette.routing import Mount, Route
 from starlette.types import Receive, Scope, Send
 
-from tallystream.web.alarms import ALARMS_PATH, alarm_routes
+from tallystream.web.alarms import alarm_routes
 from tallystream.web.auth import Access
 from tallystream.web.errors import RequestRefusedError
 from tallystream.web.ingest import Ingest
@@ -17,14 +15,13 @@ from tallystream.web.live import LiveHub
 from tallystream.web.metrics import Metrics, StoredMetrics
 from tallystream.web.openapi import openapi_route
 from tallystream.web.pages import Pages
+from tallystream.web.paths import ALARMS_PATH, RETRY_PATH, SOURCES_PATH
 from tallystream.web.query import query_routes
-from tallystream.web.rejected import RETRY_PATH, rejected_routes, retry_route
+from tallystream.web.rejected import rejected_routes, retry_route
 from tallystream.web.services import Services
 from tallystream.web.session import session_routes
 from tallystream.web.site import Site
 from tallystream.web.status import status_routes
-
-SOURCES_PATH: Final = "/v1/sources/"
 
 
 class App(Site):

@@ -16,10 +16,9 @@ from tallystream.ports import CounterReader, RejectedEvent
 from tallystream.web.answer_types import RejectedAnswer, RejectedEventAnswer, RetryAnswer
 from tallystream.web.errors import RequestRefusedError
 from tallystream.web.parameters import ID_MAX, read_integer, read_json
+from tallystream.web.paths import RETRY_PATH
 from tallystream.web.services import ReadServices, Services
 from tallystream.web.status import answer
-
-RETRY_PATH: Final = "/v1/rejected/retry"
 
 _PAGE_EVENTS: Final = 50
 _PAGE_EVENTS_MAX: Final = 500

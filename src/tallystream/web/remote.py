@@ -16,18 +16,17 @@ from starlette.types import Receive, Scope, Send
 
 from tallystream.ports import CounterReader
 from tallystream.web.alarm_types import AlarmsAnswer
-from tallystream.web.alarms import ALARMS_PATH
 from tallystream.web.answer_types import CloudAlarmsAnswer, HealthAnswer, LedgerAnswer
 from tallystream.web.auth import Access
 from tallystream.web.errors import RequestRefusedError
-from tallystream.web.ingest import EVENTS_PATH, SEGMENT_CALLS
 from tallystream.web.live import LiveHub
 from tallystream.web.metrics import CONTENT_TYPE, Metrics, collect_ledger
 from tallystream.web.openapi import OPENAPI_PATH, OPERATIONS, openapi_route
 from tallystream.web.operation import Operation
 from tallystream.web.pages import Pages
+from tallystream.web.paths import ALARMS_PATH, EVENTS_PATH, RETRY_PATH, SEGMENT_CALLS, SOURCES_PATH
 from tallystream.web.query import query_routes
-from tallystream.web.rejected import RETRY_PATH, rejected_routes
+from tallystream.web.rejected import rejected_routes
 from tallystream.web.services import RemoteServices
 from tallystream.web.session import session_routes
 from tallystream.web.site import Site
@@ -57,7 +56,7 @@ class RemoteApp(Site):
         elsewhere = {
             **dict.fromkeys([EVENTS_PATH, *(f"/v1/{call}" for call in SEGMENT_CALLS)], _SENDING),
             RETRY_PATH: _RETRYING,
-            "/v1/sources/{source:path}": _SOURCES,
+            f"{SOURCES_PATH}{{source:path}}": _SOURCES,
             f"{ALARMS_PATH}/{{rest:path}}": _ALARMS,
             "/v1/notifications": _ALARMS,
         }
@@ -111,7 +110,7 @@ def _status_routes(services: RemoteServices, metrics: Metrics) -> list[Route]:
         return answer(AlarmsAnswer(in_alarm=0, alarms=[]))
 
     def cloud_alarms(_: Request) -> Response:
-        return answer(CloudAlarmsAnswer(services.alarms()))
+        return answer(CloudAlarmsAnswer(services.alarms() if services.alarms else None))
 
     def metrics_page(_: Request) -> Response:
         return Response(metrics.page(), headers={"content-type": CONTENT_TYPE})

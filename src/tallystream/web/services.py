@@ -80,7 +80,7 @@ class RemoteServices(ReadServices):
         aws: where it counts.
         generations: counter → its present generation.
         shards: how far each shard is counted.
-        alarms: those of the stack in CloudWatch.
+        alarms: those of the stack in CloudWatch; None: it may not be asked.
         rejected_id_max: of rejected events.
         poll_ms: how often a page asks for changes; None: it is told, in a stream that stays open.
     """
@@ -88,6 +88,6 @@ class RemoteServices(ReadServices):
     aws: AwsAnswer
     generations: Callable[[], Mapping[str, Begun]]
     shards: Callable[[], ShardsBehind]
-    alarms: Callable[[], list[CloudAlarmAnswer]]
+    alarms: Callable[[], list[CloudAlarmAnswer]] | None
     rejected_id_max: int
     poll_ms: int | None
