@@ -168,13 +168,19 @@ async function request(path: string, init: RequestInit = {}): Promise<Response> 
   );
 }
 
-/** Ask for JSON. A missing token brings the sign-in form up. */
+let signIns = 0;
+
+/** Ask for JSON. A missing token brings the sign-in form up; one that was given meanwhile, the same question again. */
 export async function read<T>(path: string, abort?: AbortSignal): Promise<T> {
+  const before = signIns;
   try {
     const response = await request(path, abort ? { signal: abort } : {});
     return (await response.json()) as T;
   } catch (error) {
-    if (error instanceof ApiError && error.status === 401) signInNeeded.value = true;
+    if (error instanceof ApiError && error.status === 401) {
+      if (before !== signIns) return read(path, abort);
+      signInNeeded.value = true;
+    }
     throw error;
   }
 }
@@ -260,7 +266,7 @@ export const api = {
 
   health: () => read<Health>("/v1/health"),
 
-  cloudAlarms: () => read<{ alarms: CloudAlarm[] }>("/v1/aws/alarms"),
+  cloudAlarms: () => read<{ alarms: CloudAlarm[] | null }>("/v1/aws/alarms"),
 
   rejected: (reason: string | null, before: string | null, limit: number) => {
     const params = new URLSearchParams({ limit: String(limit) });
@@ -277,6 +283,7 @@ export const api = {
 
   signIn: async (token: string): Promise<void> => {
     await post("/v1/session", { token });
+    signIns += 1;
     signInNeeded.value = false;
   },
 

@@ -14,7 +14,7 @@ const REFRESH_MS = 30_000;
 const REASON_MAX = 240;
 
 export function CloudAlarms({ aws }: { aws: Aws }) {
-  const [alarms, setAlarms] = useState<CloudAlarm[] | null>(null);
+  const [answer, setAnswer] = useState<{ alarms: CloudAlarm[] | null } | null>(null);
   const [error, setError] = useState<ApiError | null>(null);
   const [attempt, setAttempt] = useState(0);
   const connection = feed.connections.value;
@@ -23,9 +23,9 @@ export function CloudAlarms({ aws }: { aws: Aws }) {
     let current = true;
     const ask = () =>
       api.cloudAlarms().then(
-        (answer) => {
+        (found) => {
           if (!current) return;
-          setAlarms(answer.alarms);
+          setAnswer(found);
           setError(null);
         },
         (problem) => {
@@ -40,6 +40,7 @@ export function CloudAlarms({ aws }: { aws: Aws }) {
     };
   }, [connection, attempt]);
 
+  const alarms = answer?.alarms;
   const href = `${aws.console}#alarmsV2:?search=${encodeURIComponent(`${aws.stack}/`)}`;
   return (
     <>
@@ -54,7 +55,7 @@ export function CloudAlarms({ aws }: { aws: Aws }) {
         Mute them, and see what happened, there.
       </p>
       {error && <ErrorNote error={error} onRetry={() => setAttempt((count) => count + 1)} />}
-      {!alarms && !error && <Skeleton lines={8} label="Loading alarms" />}
+      {!answer && !error && <Skeleton lines={8} label="Loading alarms" />}
       {alarms?.length === 0 && (
         <Empty title="The stack has no alarm">
           <p>
