@@ -6,6 +6,7 @@ memory, in DynamoDB on an emulator, and in DynamoDB on AWS where TALLY_TEST_AWS 
 import os
 import uuid
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -45,13 +46,14 @@ STORES = ["sqlite", "memory", "memory, several partitions", "dynamodb", *(["aws"
 def aws_table() -> Iterator[Table]:
     """A table in the account that AWS's own settings name; it is gone afterwards."""
     session = boto3.Session()
-    dynamodb = session.client("dynamodb")
-    name = create_table(dynamodb, f"tallystream-test-{uuid.uuid4()}")
-    try:
-        dynamodb.get_waiter("table_exists").wait(TableName=name)
-        yield DynamoDBTable(session_client(session), name)
-    finally:
-        dynamodb.delete_table(TableName=name)
+    name = f"tallystream-test-{uuid.uuid4()}"
+    with closing(session.client("dynamodb")) as dynamodb, closing(session_client(session)) as client:
+        create_table(dynamodb, name)
+        try:
+            dynamodb.get_waiter("table_exists").wait(TableName=name)
+            yield DynamoDBTable(client, name)
+        finally:
+            dynamodb.delete_table(TableName=name)
 
 
 @pytest.fixture(params=STORES)

@@ -10,6 +10,7 @@ import logging
 import os
 import time
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from functools import cache
 from typing import Any, Final
 
@@ -75,19 +76,12 @@ def _function() -> PagesFunction:
     logging.getLogger("mangum").setLevel(logging.WARNING)  # or each request would be a line of the log
     asyncio.set_event_loop(asyncio.new_event_loop())  # on which every request of the container is answered
 
+    # AWS grants asking for alarms on all of an account, or none: they are not asked.
+    services = stack_services(place, read_definition(), read_layout(), table, kinesis, None, Tokens(), FUNCTION_POLL_MS)
+
     def make(token: str) -> Handler:
-        services = stack_services(
-            place,
-            read_definition(),
-            read_layout(),
-            table,
-            kinesis,
-            None,  # AWS grants asking for alarms on all of an account, or none
-            Tokens(read=token),
-            FUNCTION_POLL_MS,
-        )
         # Its lifespan would begin and end with each request.
-        return Mangum(RemoteApp(services), lifespan="off")
+        return Mangum(RemoteApp(replace(services, tokens=Tokens(read=token))), lifespan="off")
 
     return PagesFunction(lambda: str(secrets.get_secret_value(SecretId=secret)["SecretString"]), make, time.monotonic)
 

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from threading import Lock
 from typing import Final, NamedTuple
 
-RECENT_MS: Final = 15 * 60_000
+RECENT_MS: Final = 5 * 60_000
 """Windows this far from now, either way, are named with each change; all others …"""
 ALL_EVERY_MS: Final = 60_000
 """… with the first change of a minute."""

@@ -34,6 +34,7 @@ from tallystream.web.status import answer, describe_definition
 
 CLOUD_ALARMS_PATH: Final = "/v1/aws/alarms"
 
+_OPERATIONS: Final = [Operation(CLOUD_ALARMS_PATH, "get", "The stack's alarms in CloudWatch.", CloudAlarmsAnswer)]
 _ANY: Final = ["GET", "POST", "PUT", "PATCH", "DELETE"]
 _SENDING: Final = (
     "events are not taken here: put them into the Kinesis stream of the stack, which `tally aws status` names, or send files"
@@ -77,9 +78,6 @@ class RemoteApp(Site):
         """Let whoever sends events know that they go elsewhere: there is nothing to guard."""
         if not any(route.path_regex.match(scope["path"]) for route in self._elsewhere):
             super()._permit(scope)
-
-
-_OPERATIONS: Final = [Operation(CLOUD_ALARMS_PATH, "get", "The stack's alarms in CloudWatch.", CloudAlarmsAnswer)]
 
 
 def _status_routes(services: RemoteServices, metrics: Metrics) -> list[Route]:
