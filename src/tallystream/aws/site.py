@@ -134,7 +134,10 @@ def shards_behind(counted: list[ShardLedger], kinesis: Any, stream: str, at_ms: 
     warnings: list[str] = []
     try:
         with refusals():
-            lags = {shard: _lag_ms(kinesis, stream, shard, by_shard.get(shard), at_ms) for shard in _shards(kinesis, stream)}
+            lags = {
+                shard: _lag_ms(kinesis, stream, shard, starts, by_shard.get(shard), at_ms)
+                for shard, starts in _shards(kinesis, stream).items()
+            }
     except TallystreamError as error:
         warnings.append(f"how far counting is behind is not known: {error}")
     shards = []
@@ -145,18 +148,23 @@ def shards_behind(counted: list[ShardLedger], kinesis: Any, stream: str, at_ms: 
     return ShardsBehind(shards, warnings)
 
 
-def _shards(kinesis: Any, stream: str) -> list[str]:
+def _shards(kinesis: Any, stream: str) -> dict[str, str]:
+    """Return shard → the sequence number that it starts with."""
     pages = kinesis.get_paginator("list_shards").paginate(StreamName=stream)
-    return [shard["ShardId"].removeprefix("shardId-") for page in pages for shard in page["Shards"]]
+    return {
+        shard["ShardId"].removeprefix("shardId-"): shard["SequenceNumberRange"]["StartingSequenceNumber"]
+        for page in pages
+        for shard in page["Shards"]
+    }
 
 
-def _lag_ms(kinesis: Any, stream: str, shard: str, counted: ShardLedger | None, at_ms: int) -> int:
+def _lag_ms(kinesis: Any, stream: str, shard: str, starts: str, counted: ShardLedger | None, at_ms: int) -> int:
     """Return the age of a shard's oldest record behind the mark; 0 if there is none."""
-    where = (
-        {"ShardIteratorType": "TRIM_HORIZON"}
-        if counted is None
-        else {"ShardIteratorType": "AFTER_SEQUENCE_NUMBER", "StartingSequenceNumber": counted.mark.lstrip("0") or "0"}
-    )
+    where = {"ShardIteratorType": "TRIM_HORIZON"}
+    if counted is not None:
+        # As long as the shard's own, which an emulator writes with leading zeros.
+        mark = counted.mark.lstrip("0").zfill(len(starts))
+        where = {"ShardIteratorType": "AFTER_SEQUENCE_NUMBER", "StartingSequenceNumber": mark}
     iterator = kinesis.get_shard_iterator(StreamName=stream, ShardId=f"shardId-{shard}", **where)["ShardIterator"]
     answer = kinesis.get_records(ShardIterator=iterator, Limit=1)
     if answer["Records"]:
