@@ -32,7 +32,8 @@ from tallystream.aws.metric import dimensions, metric_name
 from tallystream.aws.package import build_package
 from tallystream.aws.reading import TableReader
 from tallystream.aws.rows import Layout, ledger_key
-from tallystream.aws.template import StackSettings, make_stack
+from tallystream.aws.template import make_stack
+from tallystream.aws.template_function import StackSettings
 from tallystream.cli.definition import example_definition
 from tallystream.cli.display import value_label
 from tallystream.cli.traffic import Visitors, live

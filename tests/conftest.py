@@ -13,6 +13,7 @@ import hypothesis
 import pytest
 from playwright.sync_api import Browser, Page, Playwright, Request, sync_playwright
 
+from tests.emulator import aws_environment, connect, dynamodb, ministack, proxy, table_name  # noqa: F401  # fixtures of all tests
 from tests.server import TallyServer
 
 # How long an example takes says something of the machine, not of the code.
@@ -79,26 +80,39 @@ def browser() -> Iterator[Browser]:
     One for each module, not for the session: Playwright keeps an event loop running in this thread, in which other modules
     could not run theirs.
     """
+    with launched_browser() as launched:
+        yield launched
+
+
+@contextlib.contextmanager
+def launched_browser(*flags: str) -> Iterator[Browser]:
+    """Launch Chromium, with more flags."""
     with sync_playwright() as playwright:
-        launched = playwright.chromium.launch(executable_path=_chromium(playwright), args=_flags(), headless=True)
+        launched = playwright.chromium.launch(executable_path=_chromium(playwright), args=[*_flags(), *flags], headless=True)
         yield launched
         launched.close()
 
 
 @pytest.fixture
-def page(browser: Browser) -> Iterator[Page]:
+def own_hosts() -> set[str]:
+    """The hosts that a page may ask: this machine."""
+    return {"127.0.0.1", "localhost", "::1"}
+
+
+@pytest.fixture
+def page(browser: Browser, own_hosts: set[str]) -> Iterator[Page]:
     """
     A fresh page of `browser`, in UTC and English, that has seen nothing before.
 
     At its end the test fails if a script of the page raised an error that nothing caught, if the content security policy
-    refused something, or if the page asked any host but this machine.
+    refused something, or if the page asked any host but its own.
     """
     context = browser.new_context(locale="en-GB", timezone_id="UTC", viewport={"width": 1280, "height": 900})
     problems: list[str] = []
 
     def on_request(request: Request) -> None:
         url = urlsplit(request.url)
-        if url.scheme in {"http", "https", "ws", "wss"} and url.hostname not in {"127.0.0.1", "localhost", "::1"}:
+        if url.scheme in {"http", "https", "ws", "wss"} and url.hostname not in own_hosts:
             problems.append(f"the page asked another host: {request.url}")
 
     context.on("request", on_request)

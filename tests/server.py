@@ -42,7 +42,7 @@ class TallyServer:
 
     def __init__(
         self,
-        definition: Path,
+        definition: Path | None,
         data: Path,
         arguments: Sequence[str] = (),
         environment: Mapping[str, str] | None = None,
@@ -52,7 +52,7 @@ class TallyServer:
         Start it, and return when it is ready.
 
         Args:
-            definition: path of the tally.toml.
+            definition: path of the tally.toml; None: neither it nor the data directory is for this `tally up`.
             data: its data directory; made if need be.
             arguments: more of `tally up`, such as ["--workers", "2"].
             environment: added to it, such as {"TALLY_READ_TOKEN": "…"}.
@@ -64,7 +64,8 @@ class TallyServer:
         self.data = data
         self._log = data.with_name(f"{data.name}.{time.monotonic_ns()}.log")
         self._log.parent.mkdir(parents=True, exist_ok=True)
-        command = [*TALLY, "up", "--config", str(definition), "--data", str(data), "--port", "0", *arguments]
+        own = ["--config", str(definition), "--data", str(data)] if definition else []
+        command = [*TALLY, "up", *own, "--port", "0", *arguments]
         with self._log.open("wb") as log:
             self.process = subprocess.Popen(
                 command,

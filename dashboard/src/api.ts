@@ -19,14 +19,23 @@ export interface CounterInfo {
   windows: string[];
   measures: string[];
   keep: string | null;
-  generation: number;
-  since: number;
+  generation: number | string;
+  since: number | null;
+}
+
+/** The stack that counts, where that is on AWS. */
+export interface Aws {
+  stack: string;
+  region: string;
+  stream: string;
+  console: string;
 }
 
 export interface Definition {
   name: string;
   stream: { event_time: string; shards: number; retention: string };
   counters: CounterInfo[];
+  aws: Aws | null;
 }
 
 export interface Series {
@@ -76,10 +85,10 @@ export type Ledger = Record<"received" | Outcome, number>;
 
 export interface ShardHealth {
   shard: number;
-  next_sequence: number;
+  next_sequence: number | null;
   counted_sequence: number;
-  lag_events: number;
-  lag_ms: number;
+  lag_events: number | null;
+  lag_ms: number | null;
 }
 
 export interface Health {
@@ -89,15 +98,16 @@ export interface Health {
   started: number;
   ledger: Ledger;
   shards: ShardHealth[];
-  disk: { stream_bytes: number; counters_bytes: number; free_bytes: number };
-  throughput: [minuteStart: number, received: number, ...outcomes: number[]][];
-  backlog_events_max: number;
+  disk: { stream_bytes: number; counters_bytes: number; free_bytes: number } | null;
+  throughput: [minuteStart: number, received: number, ...outcomes: number[]][] | null;
+  backlog_events_max: number | null;
+  warnings: string[];
 }
 
 export interface RejectedEvent {
-  id: number;
+  id: number | string;
   shard: number;
-  sequence: number;
+  sequence: number | string;
   arrival: number;
   reason: string;
   message: string;
@@ -108,8 +118,18 @@ export interface RejectedEvent {
 export interface RejectedPage {
   total: number;
   reasons: Record<string, number>;
-  next: number | null;
+  next: number | string | null;
   events: RejectedEvent[];
+  /** `total` and `reasons` are of so many; null: of all. */
+  newest: number | null;
+}
+
+/** An alarm of the stack, as CloudWatch has it. */
+export interface CloudAlarm {
+  name: string;
+  state: string;
+  since: number;
+  reason: string;
 }
 
 export type Retried = Record<"retried" | Outcome, number>;
@@ -148,13 +168,19 @@ async function request(path: string, init: RequestInit = {}): Promise<Response> 
   );
 }
 
-/** Ask for JSON. A missing token brings the sign-in form up. */
+let signIns = 0;
+
+/** Ask for JSON. A missing token brings the sign-in form up; one that was given meanwhile, the same question again. */
 export async function read<T>(path: string, abort?: AbortSignal): Promise<T> {
+  const before = signIns;
   try {
     const response = await request(path, abort ? { signal: abort } : {});
     return (await response.json()) as T;
   } catch (error) {
-    if (error instanceof ApiError && error.status === 401) signInNeeded.value = true;
+    if (error instanceof ApiError && error.status === 401) {
+      if (before !== signIns) return read(path, abort);
+      signInNeeded.value = true;
+    }
     throw error;
   }
 }
@@ -240,10 +266,12 @@ export const api = {
 
   health: () => read<Health>("/v1/health"),
 
-  rejected: (reason: string | null, before: number | null, limit: number) => {
+  cloudAlarms: () => read<{ alarms: CloudAlarm[] | null }>("/v1/aws/alarms"),
+
+  rejected: (reason: string | null, before: string | null, limit: number) => {
     const params = new URLSearchParams({ limit: String(limit) });
     if (reason !== null) params.set("reason", reason);
-    if (before !== null) params.set("before", String(before));
+    if (before !== null) params.set("before", before);
     return read<RejectedPage>(`/v1/rejected?${params}`);
   },
 
@@ -255,6 +283,7 @@ export const api = {
 
   signIn: async (token: string): Promise<void> => {
     await post("/v1/session", { token });
+    signIns += 1;
     signInNeeded.value = false;
   },
 

@@ -5,13 +5,14 @@ import { alarmNews, useAlarms } from "./alarms";
 import { api, ApiError, type Definition, signInNeeded } from "./api";
 import { Segmented } from "./components/controls";
 import { Empty, ErrorNote, Skeleton } from "./components/states";
-import { formatCompact, zoneName } from "./format";
+import { formatCompact, formatElapsed, zoneName } from "./format";
 import alarmIcon from "./icon-alarm.svg";
 import calmIcon from "./icon.svg";
 import type { LiveStatus } from "./live";
 import { feed } from "./live-query";
 import { place } from "./location";
 import { Alarms } from "./pages/alarms";
+import { CloudAlarms } from "./pages/cloud-alarms";
 import { Explore } from "./pages/explore";
 import { Health } from "./pages/health";
 import { Overview } from "./pages/overview";
@@ -30,6 +31,7 @@ const PAGES: Record<string, string> = {
 const STATUS_TEXT: Record<LiveStatus, string> = {
   connecting: "Connecting",
   live: "Live",
+  polling: "Every few seconds",
   retrying: "Disconnected, retrying",
   paused: "Paused",
 };
@@ -94,6 +96,11 @@ export function App() {
   );
 }
 
+function statusText(status: LiveStatus): string {
+  const pollMs = feed.pollMs.value;
+  return status === "polling" && pollMs !== null ? `Every ${formatElapsed(pollMs)}` : STATUS_TEXT[status];
+}
+
 function Page({ path, definition }: { path: string; definition: Definition }) {
   switch (path) {
     case "/":
@@ -101,9 +108,9 @@ function Page({ path, definition }: { path: string; definition: Definition }) {
     case "/explore":
       return <Explore definition={definition} />;
     case "/alarms":
-      return <Alarms definition={definition} />;
+      return definition.aws ? <CloudAlarms aws={definition.aws} /> : <Alarms definition={definition} />;
     case "/rejected":
-      return <Rejected />;
+      return <Rejected definition={definition} />;
     case "/health":
       return <Health definition={definition} />;
     default:
@@ -154,7 +161,7 @@ function Header({ definition, path }: { definition: Definition | null; path: str
       <div class="site-tools">
         <p class={`live ${status}`} role="status">
           <i aria-hidden="true" />
-          {signInNeeded.value ? "Signed out" : STATUS_TEXT[status]}
+          {signInNeeded.value ? "Signed out" : statusText(status)}
         </p>
         <Segmented
           label="Times"

@@ -15,9 +15,11 @@ interface LiveMessage {
   changed: Change[];
   ledger: Ledger;
   alarms: { version: number; in_alarm: number };
+  /** Where no connection can stay open: the stream ends with this message, and the browser asks for the next after so long. */
+  poll_ms?: number | null;
 }
 
-export type LiveStatus = "connecting" | "live" | "retrying" | "paused";
+export type LiveStatus = "connecting" | "live" | "polling" | "retrying" | "paused";
 
 type Listener = (changed: Change[]) => void;
 
@@ -25,13 +27,16 @@ const RETRY_MS_MIN = 500;
 const RETRY_MS_MAX = 8_000;
 const CLOCK_STEP_MS = 2_000;
 const GLANCE_MS = 15_000;
+const ANSWER_MS_MAX = 15_000;
+const CLOSED = 2; // EventSource.CLOSED
 
 /**
  * A connection to /v1/live that mends itself.
  *
  * EventSource's own reconnection gives up on an HTTP error and never says when it will try again, so each failure closes
  * it and a new one is opened after a growing pause. Every (re)connection tells listeners so, since changes may have been
- * missed meanwhile. A hidden page holds no connection.
+ * missed meanwhile. A hidden page holds no connection. Where the server can hold none open, EventSource's own reconnection is
+ * what polls: it says which message it had last, so that the next names what changed since.
  */
 export class LiveFeed {
   readonly status = signal<LiveStatus>("connecting");
@@ -42,6 +47,9 @@ export class LiveFeed {
   readonly alarmsVersion = signal(0);
   /** Counts connections: whoever shows data asks for it anew when this grows. */
   readonly connections = signal(0);
+
+  /** How often the server is asked where it cannot tell by itself; null: it tells. */
+  readonly pollMs = signal<number | null>(null);
 
   private source: EventSource | null = null;
   private timer: ReturnType<typeof setTimeout> | undefined;
@@ -75,7 +83,9 @@ export class LiveFeed {
       const message = JSON.parse(event.data as string) as LiveMessage;
       this.take(message);
       this.failures = 0;
-      this.status.value = "live";
+      this.stopTimer();
+      this.pollMs.value = message.poll_ms ?? null;
+      this.status.value = this.pollMs.value === null ? "live" : "polling";
       if (!greeted) {
         greeted = true;
         this.connections.value += 1;
@@ -83,7 +93,12 @@ export class LiveFeed {
         for (const listener of this.listeners) listener(message.changed);
       }
     });
-    source.addEventListener("error", () => this.retry());
+    source.addEventListener("error", () => {
+      const polling = this.status.value === "polling" ? this.pollMs.value : null;
+      // The end of one message's stream: the browser asks for the next by itself, and says which it had. Unless it does not.
+      if (polling === null || source.readyState === CLOSED) return this.retry();
+      this.timer ??= setTimeout(() => this.retry(), polling + ANSWER_MS_MAX);
+    });
   }
 
   pause(): void {
@@ -126,8 +141,13 @@ export class LiveFeed {
     this.onFailure();
   }
 
-  private close(): void {
+  private stopTimer(): void {
     clearTimeout(this.timer);
+    this.timer = undefined;
+  }
+
+  private close(): void {
+    this.stopTimer();
     this.source?.close();
     this.source = null;
   }

@@ -58,16 +58,19 @@ export function mergeResult(current: QueryResult, part: QueryResult, query: Quer
     });
 
   let rest = current.series.find((series) => series.other);
-  let newcomers = [...fresh.values()];
+  // What the part has of groups that are never shown: those above the server's cap.
+  const unshown = part.series.filter((series) => series.other);
+  let newcomers = [...fresh.values()].filter((series) => !series.other);
   const places = query.top === null ? Infinity : query.top - shown.length;
   if (rest === undefined && newcomers.length <= places) {
     const before = query.compare ? { previous: [], previous_total: 0 } : {};
     shown.push(...newcomers.map((series) => ({ ...update(series, series.points), ...before })));
   } else {
-    rest ??= query.other ? { group: {}, other: true, total: 0, points: [] } : undefined;
-    rest &&= update(rest, addPoints(newcomers.map((series) => series.points)));
+    unshown.push(...newcomers);
     newcomers = [];
   }
+  if (unshown.length > 0 && (query.other || query.top === null)) rest ??= { group: {}, other: true, total: 0, points: [] };
+  rest &&= update(rest, addPoints(unshown.map((series) => series.points)));
   shown.sort((a, b) => (b.total ?? 0) - (a.total ?? 0));
   return { ...current, groups: current.groups + newcomers.length, series: rest ? [...shown, rest] : shown };
 }

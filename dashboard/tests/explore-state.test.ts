@@ -28,6 +28,7 @@ const DEFINITION: Definition = {
   name: "web",
   stream: { event_time: "t", shards: 1, retention: "1d" },
   counters: [EVENTS, DONATIONS],
+  aws: null,
 };
 
 const read = (search: string) => readState(new URLSearchParams(search), DEFINITION);

@@ -3,14 +3,33 @@ import { LiveFeed } from "../src/live";
 
 class FakeSource extends EventTarget {
   closed = false;
+  readyState = 1;
 
   close(): void {
     this.closed = true;
   }
 
-  change(version: number, now = Date.now(), changed: unknown[] = [], alarms = { version: 1, in_alarm: 0 }): void {
+  change(
+    version: number,
+    now = Date.now(),
+    changed: unknown[] = [],
+    alarms = { version: 1, in_alarm: 0 },
+    poll_ms: number | null = null,
+  ): void {
     const ledger = { received: version, counted: version, unmatched: 0, late: 0, rejected: 0, duplicate: 0 };
-    this.dispatchEvent(new MessageEvent("change", { data: JSON.stringify({ version, now, changed, ledger, alarms }) }));
+    const data = JSON.stringify({ version, now, changed, ledger, alarms, poll_ms });
+    this.dispatchEvent(new MessageEvent("change", { data }));
+  }
+
+  /** The server sends one message and ends the stream, after which the browser comes back by itself. */
+  poll(version: number, changed: unknown[] = []): void {
+    this.change(version, Date.now(), changed, { version: 0, in_alarm: 0 }, 5_000);
+    this.end();
+  }
+
+  end(): void {
+    this.readyState = 0;
+    this.fail();
   }
 
   fail(): void {
@@ -72,6 +91,35 @@ describe("LiveFeed", () => {
     last().fail();
     vi.advanceTimersByTime(500);
     expect(opened).toHaveLength(8); // the pauses begin anew
+  });
+
+  it("polls where each stream ends with its message, and says so", () => {
+    const changes: unknown[] = [];
+    feed.subscribe((changed) => changes.push(...changed));
+    for (let version = 1; version <= 4; version += 1) {
+      last().poll(version, [{ counter: "events", window: "1m", from: 0, to: 60_000 }]);
+      expect([feed.status.value, feed.pollMs.value, feed.ledger.value?.received]).toEqual(["polling", 5_000, version]);
+      vi.advanceTimersByTime(5_500);
+    }
+    expect([opened.length, feed.connections.value, failures]).toEqual([1, 1, 0]);
+    expect(changes).toHaveLength(3);
+  });
+
+  it("notices that a poll is not answered, or is refused", () => {
+    last().poll(1);
+    for (let second = 0; second < 19; second += 1) {
+      last().end(); // the browser tries again and again
+      vi.advanceTimersByTime(1_000);
+    }
+    expect([feed.status.value, failures]).toEqual(["polling", 0]);
+    vi.advanceTimersByTime(1_000);
+    expect([feed.status.value, failures]).toEqual(["retrying", 1]);
+    vi.advanceTimersByTime(500);
+    last().poll(2);
+    expect(feed.status.value).toBe("polling");
+    last().readyState = 2;
+    last().fail();
+    expect([feed.status.value, failures]).toEqual(["retrying", 2]);
   });
 
   it("holds no connection while paused", () => {

@@ -8,6 +8,7 @@ describe("the sample event", () => {
     const definition: Definition = {
       name: "web",
       stream: { event_time: "data.time", shards: 1, retention: "1d" },
+      aws: null,
       counters: [
         {
           name: "events",

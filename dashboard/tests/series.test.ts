@@ -66,6 +66,19 @@ describe("mergeResult", () => {
     expect(merged.series.map(({ group }) => group.event)).toEqual(["b", "a"]);
   });
 
+  it("adds what has no series on the server to the rest, which comes last", () => {
+    const rest = (points: Point[]): Series => ({ group: {}, other: true, total: points[0]![1], points });
+    const current = result([series("a", [[0, 1]])]);
+    const part = result([series("b", [[20, 2]]), rest([[20, 9]])], 20, 30);
+    const merged = mergeResult(current, part, QUERY);
+    expect(merged.series).toEqual([series("b", [[20, 2]]), series("a", [[0, 1]]), rest([[20, 9]])]);
+    expect(merged.groups).toBe(2);
+    const again = mergeResult(merged, result([series("c", [[20, 1]]), rest([[20, 11]])], 20, 30), QUERY);
+    expect(again.series.at(-1)).toEqual(rest([[20, 12]]));
+    expect(mergeResult(current, part, { ...QUERY, other: false }).series).toHaveLength(2);
+    expect(mergeResult(current, part, { ...QUERY, other: false, top: null }).series).toHaveLength(3);
+  });
+
   it("adds a new group while there is room", () => {
     const merged = mergeResult(
       result([series("a", [[0, 5]])]),

@@ -8,7 +8,7 @@ from tallystream.core.alarm import CounterSource, Value
 from tallystream.core.baseline import Expectation, history_spans, learn
 from tallystream.core.definition import Counter
 from tallystream.core.window import Window
-from tallystream.ports import CounterStore
+from tallystream.ports import CounterReader
 
 Rows = dict[int, Value]
 """Window start → value, ascending. A window without a row, or whose measure has no value, is left out."""
@@ -21,7 +21,7 @@ _CELLS_AT_ONCE = 100_000  # read of some series before the next are
 
 
 def read_rows(
-    store: CounterStore, counter: Counter, window_ms: int, measure: str, windows: Window, series_ids: Sequence[int]
+    store: CounterReader, counter: Counter, window_ms: int, measure: str, windows: Window, series_ids: Sequence[int]
 ) -> dict[int, Rows]:
     """Return series id → rows of a measure. A series without a row may be left out."""
     if measure == "count":
@@ -36,7 +36,7 @@ def read_rows(
 
 
 def read_columns(
-    store: CounterStore, counter: Counter, window_ms: int, measure: str, windows: Window, series_ids: Sequence[int]
+    store: CounterReader, counter: Counter, window_ms: int, measure: str, windows: Window, series_ids: Sequence[int]
 ) -> dict[int, Column]:
     """Return window start → series id → value, of each window, rows or not. Best where there are many series in few windows."""
     starts = range(*windows, window_ms)
@@ -50,7 +50,12 @@ def read_columns(
 
 
 def read_expectations(
-    store: CounterStore, counter: Counter, source: CounterSource, weeks: int, slots: Sequence[Window], series_ids: Sequence[int]
+    store: CounterReader,
+    counter: Counter,
+    source: CounterSource,
+    weeks: int,
+    slots: Sequence[Window],
+    series_ids: Sequence[int],
 ) -> dict[int, dict[int, Expectation]]:
     """
     Return series id → start of a slot → what is expected in it, where there is enough history.

@@ -153,53 +153,47 @@ class Generation(NamedTuple):
     started: bool  # True on the call of `declare` that started it
 
 
-class CounterStore(Protocol):
-    """Cells, ledger, rejected events, changes and positions, which commit together."""
+class Reasons(NamedTuple):
+    """Why events were rejected."""
 
-    def declare(self, definition: Definition, positions: Mapping[int, int], now_ms: int) -> list[Generation]:
-        """Make the definition's counters the current ones; start a generation for each new or changed one. Idempotent."""
-        ...
+    counts: dict[str, int]  # by reason code
+    newest: int | None  # how many of the newest rejected events these are; None: all that are kept
 
-    def position(self, shard: int) -> int:
-        """Return the sequence number of the next line to count; 0 for an unknown shard."""
-        ...
 
-    def positions(self) -> dict[int, int]: ...
+class CounterReader(Protocol):
+    """
+    What was counted, for those who show it. Any thread may call it; all is as of the call.
 
-    def seen(self, event_ids: Iterable[str]) -> dict[str, Delivery]:
-        """
-        Return those of the ids that are stored as seen, each with the delivery that was judged.
-
-        An id is known for at least `retention` after the latest delivery of it was counted, so for as long as one of them,
-        duplicates included, is in the stream.
-        """
-        ...
-
-    def commit(self, tally: Tally, now_ms: int) -> bool:
-        """
-        Store a tally in one transaction, on the condition that the shard stands at tally.first_sequence.
-
-        Returns False, and stores nothing, when it stands elsewhere (the tally was counted already, or is not due yet), or
-        when an event id is no longer new, or no longer known, as it was to the tally: judge the lines again.
-        Cost: one transaction, an upsert for each cell touched.
-        """
-        ...
+    Raises StorageError when it cannot be read.
+    """
 
     def version(self) -> int:
         """Return the version of the newest commit; it grows with each."""
         ...
 
-    def changes(self, since_version: int) -> list[Change]: ...
+    def changes(self, since_version: int) -> list[Change]:
+        """
+        Return changes whose windows, those between a counter's first and last included, cover all that changed since a version.
+
+        None for the present version. A store that knows which windows changed names those alone.
+        """
+        ...
 
     def ledger(self) -> Ledger: ...
-
-    def generations(self) -> list[Generation]: ...
 
     def series(self, counter: str, after: int = 0) -> dict[int, tuple[GroupValue, ...]]:
         """
         Return series id → group values (in group_by order) of the counter's current generation, ascending, with ids > after.
 
         Ids are above 0, and grow with the order in which the groups were first counted.
+        """
+        ...
+
+    def overflow(self, counter: str) -> int | None:
+        """
+        Return the id of the series of all groups above the counter's cap together; None where there are none.
+
+        `series` leaves it out, for it has no values: which groups are in it, nobody knows.
         """
         ...
 
@@ -241,16 +235,8 @@ class CounterStore(Protocol):
         """
         ...
 
-    def totals(self, counter: str) -> dict[int, int]:
-        """
-        Return series id → events counted since the counter's current generation began.
-
-        Never decreases while the generation lasts, also when rows end by `keep`: Prometheus reads it as a counter.
-        """
-        ...
-
-    def rejected_reasons(self) -> dict[str, int]:
-        """Return reason code → how many rejected events are kept."""
+    def reasons(self) -> Reasons:
+        """Return how many events were rejected for which reason, of all that are kept or of the newest."""
         ...
 
     def rejected_events(self, reason: str | None = None, before: int | None = None, limit: int = 50) -> list[RejectedEvent]:
@@ -258,6 +244,53 @@ class CounterStore(Protocol):
         Return kept rejected events, newest (highest id) first, with id < before; at least one if there are any.
 
         Fewer than `limit` does not mean that there are no more: so many would fill the memory where they are large.
+        """
+        ...
+
+
+class CounterStore(CounterReader, Protocol):
+    """Cells, ledger, rejected events, changes and positions, which commit together."""
+
+    def declare(self, definition: Definition, positions: Mapping[int, int], now_ms: int) -> list[Generation]:
+        """Make the definition's counters the current ones; start a generation for each new or changed one. Idempotent."""
+        ...
+
+    def position(self, shard: int) -> int:
+        """Return the sequence number of the next line to count; 0 for an unknown shard."""
+        ...
+
+    def positions(self) -> dict[int, int]: ...
+
+    def seen(self, event_ids: Iterable[str]) -> dict[str, Delivery]:
+        """
+        Return those of the ids that are stored as seen, each with the delivery that was judged.
+
+        An id is known for at least `retention` after the latest delivery of it was counted, so for as long as one of them,
+        duplicates included, is in the stream.
+        """
+        ...
+
+    def commit(self, tally: Tally, now_ms: int) -> bool:
+        """
+        Store a tally in one transaction, on the condition that the shard stands at tally.first_sequence.
+
+        Returns False, and stores nothing, when it stands elsewhere (the tally was counted already, or is not due yet), or
+        when an event id is no longer new, or no longer known, as it was to the tally: judge the lines again.
+        Cost: one transaction, an upsert for each cell touched.
+        """
+        ...
+
+    def generations(self) -> list[Generation]: ...
+
+    def rejected_reasons(self) -> dict[str, int]:
+        """Return reason code → how many rejected events are kept."""
+        ...
+
+    def totals(self, counter: str) -> dict[int, int]:
+        """
+        Return series id → events counted since the counter's current generation began.
+
+        Never decreases while the generation lasts, also when rows end by `keep`: Prometheus reads it as a counter.
         """
         ...
 

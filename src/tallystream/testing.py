@@ -37,8 +37,16 @@ class MemoryTable:
                     self._store(item_key(item), item)
                 return None
 
-    def query(self, pk: str, from_sk: str = "", to_sk: str | None = None) -> Iterator[Item]:
-        for key in sorted(self.items):
+    def query(
+        self,
+        pk: str,
+        from_sk: str = "",
+        to_sk: str | None = None,
+        *,
+        descending: bool = False,
+        at_once: int | None = None,  # noqa: ARG002  # here, all costs the same
+    ) -> Iterator[Item]:
+        for key in sorted(self.items, reverse=descending):
             if key.pk == pk and from_sk <= key.sk and (to_sk is None or key.sk < to_sk):
                 yield dict(self.items[key])
 

@@ -27,7 +27,8 @@ NOW = datetime(2026, 11, 23, 9, 5, 7, tzinfo=UTC)
 def test_requests_are_signed_as_botocore_signs_them(
     monkeypatch: pytest.MonkeyPatch, region: str, endpoint: str | None, url: str, token: str | None, body: bytes
 ) -> None:
-    client = DynamoDBClient(region, Credentials("AKIDEXAMPLE", "wJalrXUtnFEMI/K7MDENG+bPxRfiCY", token), endpoint, lambda: NOW)
+    own = Credentials("AKIDEXAMPLE", "wJalrXUtnFEMI/K7MDENG+bPxRfiCY", token)
+    client = DynamoDBClient(region, lambda: own, endpoint, lambda: NOW)
     ours = client.sign("UpdateItem", body)
 
     monkeypatch.setattr("botocore.auth.get_current_datetime", lambda *_, **__: NOW.replace(tzinfo=None))

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from tallystream.aws.cost import CostError, Estimate, Load, estimate
 from tallystream.aws.prices import AS_OF
-from tallystream.aws.template import StackSettings
+from tallystream.aws.template_function import StackSettings
 from tallystream.core.definition import parse_definition
 
 EXAMPLE = parse_definition(resources.files("tallystream").joinpath("example.toml").read_text(encoding="utf-8"))
@@ -75,3 +75,10 @@ def test_what_cannot_be_estimated_is_refused() -> None:
         estimate(EXAMPLE, Load(1), StackSettings(), "mars-1")
     with pytest.raises(CostError, match="pack at most 2,000"):
         bill(Load(1, event_bytes=500, events_per_record=3_000))
+
+
+def test_the_dashboard_costs_its_secret() -> None:
+    with_it, without = bill(Load(10), dashboard=True), bill(Load(10))
+    assert dollars(with_it, "Secrets Manager") == pytest.approx(0.40)
+    assert with_it.dollars == pytest.approx(without.dollars + 0.40)
+    assert any("while it is looked at" in assumption for assumption in with_it.assumptions)

@@ -1,5 +1,6 @@
 """A stack from nothing to nothing, on an emulator of AWS, by the commands that a user types."""
 
+import re
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
@@ -11,8 +12,9 @@ import pytest
 from click.testing import CliRunner, Result
 
 from tallystream.aws import deploy
-from tallystream.aws.deploy import Account, DeployError, stack_name
+from tallystream.aws.deploy import Account, stack_name
 from tallystream.aws.package import Package
+from tallystream.aws.refusals import DeployError
 from tallystream.cli import main
 
 DEFINITION = """
@@ -75,6 +77,7 @@ def everything() -> list[Any]:
         *boto3.client("lambda").list_functions()["Functions"],
         *boto3.client("lambda").list_event_source_mappings()["EventSourceMappings"],
         *boto3.client("sns").list_topics()["Topics"],
+        *boto3.client("secretsmanager").list_secrets()["SecretList"],
         *(boto3.client("sqs").list_queues().get("QueueUrls") or []),
         *(role["RoleName"] for role in boto3.client("iam").list_roles()["Roles"] if "web-shop" in role["RoleName"]),
     ]
@@ -244,3 +247,21 @@ def test_a_missing_permission_is_named(own_settings: Path, monkeypatch: pytest.M
 def test_missing_settings_are_told(own_settings: Path) -> None:
     assert "no AWS region is chosen; give one with --region" in run("status", own_settings).stderr
     assert "there are no AWS credentials" in run("status", own_settings, "--region", "eu-west-1").stderr
+
+
+def test_a_dashboard_is_made_shown_and_removed(config: Path) -> None:
+    deployed = run("deploy", config, "--yes", "--dashboard")
+    assert deployed.exit_code == 0, deployed.output
+    found = run("status", config).stdout
+    (url,) = re.findall(r"^PagesUrl +(https://\S+)$", found, re.MULTILINE)
+    (secret,) = re.findall(r"^PagesToken +(\S+)$", found, re.MULTILINE)
+    assert ".lambda-url.eu-west-1." in url
+    token = boto3.client("secretsmanager").get_secret_value(SecretId=secret)["SecretString"]
+    assert len(token) == 40
+    assert token not in deployed.output + found
+    functions = boto3.client("lambda").list_functions()["Functions"]
+    assert token not in str(functions)
+    without = run("deploy", config, "--yes")
+    assert without.exit_code == 0, without.output
+    assert "PagesUrl" not in run("status", config).stdout
+    assert boto3.client("secretsmanager").list_secrets()["SecretList"] == []

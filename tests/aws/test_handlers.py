@@ -7,20 +7,15 @@ import sys
 import msgspec
 
 from tallystream.aws import handlers
-from tallystream.aws.package import DEFINITION
 
 
 def test_the_count_function_imports_no_sdk_and_nothing_of_the_other_planes() -> None:
     program = "import sys, tallystream.aws.handlers; print('\\n'.join(sys.modules))"
     loaded = subprocess.run([sys.executable, "-c", program], check=True, capture_output=True, text=True).stdout.split()
-    unneeded = ("boto3", "botocore", "urllib3", "asyncio", "sqlite3", "click", "rich", "starlette", "uvicorn")
+    unneeded = ("boto3", "botocore", "urllib3", "asyncio", "sqlite3", "click", "rich", "starlette", "uvicorn", "mangum")
     assert [name for name in loaded if name.split(".")[0] in unneeded] == []
     assert [name for name in loaded if name.startswith(("tallystream.web", "tallystream.engine", "tallystream.local"))] == []
     assert "tallystream.aws.package" not in loaded
-
-
-def test_the_handlers_look_for_the_definition_where_the_package_has_it() -> None:
-    assert handlers.DEFINITION == DEFINITION
 
 
 def test_a_container_makes_what_it_needs_while_it_starts(tmp_path: os.PathLike[str]) -> None:

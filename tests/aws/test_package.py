@@ -15,8 +15,9 @@ from typing import Any
 import msgspec
 import pytest
 
-from tallystream.aws.package import BYTES_MAX, DEFINITION, Package, PackageError, Target, build_package, imported_modules
-from tallystream.aws.template import WRAPPER
+from tallystream.aws.function import DEFINITION
+from tallystream.aws.package import BYTES_MAX, Package, PackageError, Target, build_package, imported_modules
+from tallystream.aws.template_function import WRAPPER
 from tallystream.core.definition import Definition, parse_definition
 from tests.aws.lambda_api import start
 
@@ -91,6 +92,16 @@ def test_everything_that_the_handlers_import_is_in_it(task_root: Path) -> None:
     )
     assert done.returncode == 0, done.stderr
     assert Path(done.stdout.strip()).is_relative_to(task_root / "tallystream")
+
+
+def test_pages_are_in_it_where_they_are_asked_for(packages: dict[str, Package]) -> None:
+    package = build_package(EXAMPLE, Target("arm64"), pages=True)
+    more = set(names(package)) - set(names(packages["arm64"]))
+    assert len(package.data) < BYTES_MAX / 2
+    assert {"tallystream/web/static/index.html", "tallystream/aws/pages.py", "mangum/adapter.py", "anyio/__init__.py"} <= more
+    assert {Path(name).parts[1] for name in more if name.startswith("tallystream/")}.isdisjoint({"cli", "local", "engine"})
+    assert not any(name.startswith(("boto", "click", "rich", "uvicorn", "zstandard")) for name in more)
+    assert set(names(packages["arm64"])) <= set(names(package))
 
 
 def test_wheels_that_there_are_none_of_are_told() -> None:

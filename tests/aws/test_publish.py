@@ -179,7 +179,7 @@ def handlers(
     connect: Callable[[], DynamoDBClient],
     monkeypatch: pytest.MonkeyPatch,
 ) -> Iterator[Any]:
-    (tmp_path / functions.DEFINITION).write_bytes(msgspec.json.encode(DEFINITION))
+    (tmp_path / "definition.json").write_bytes(msgspec.json.encode(DEFINITION))
     monkeypatch.setenv("LAMBDA_TASK_ROOT", str(tmp_path))
     monkeypatch.setenv("TALLY_TABLE", table_name)
     monkeypatch.setenv("TALLY_NAMESPACE", f"Tallystream/{table_name}")

@@ -15,12 +15,12 @@ from botocore.config import Config
 
 from tallystream.aws import verify
 from tallystream.aws.client import DynamoDBClient
-from tallystream.aws.deploy import DeployError, refusals
 from tallystream.aws.deployed import Deployed
 from tallystream.aws.dynamodb import DynamoDBTable
 from tallystream.aws.handlers import CountFunction
 from tallystream.aws.producer import Limits, Producer
 from tallystream.aws.records import lines_of_record
+from tallystream.aws.refusals import DeployError, refusals
 from tallystream.aws.retained import RetainedStream
 from tallystream.aws.rows import Layout, read_cell_key
 from tallystream.aws.table import Key

@@ -11,7 +11,8 @@ import pytest
 from scripts.emulator import local_target, run_locally
 from tallystream.aws.deploy import Account, Summary
 from tallystream.aws.package import build_package
-from tallystream.aws.template import StackSettings, make_stack
+from tallystream.aws.template import make_stack
+from tallystream.aws.template_function import StackSettings
 from tallystream.core.definition import parse_definition
 from tests.waiting import wait_until
 

@@ -14,7 +14,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tallystream.aws.metric import dimensions
-from tallystream.aws.template import Stack, StackSettings, TemplateError, make_stack, render
+from tallystream.aws.template import Stack, TemplateError, make_stack, render
+from tallystream.aws.template_function import StackSettings
 from tallystream.core.alarm import Actions, CompositeAlarm, CounterSource, FixedThreshold, MetricAlarm
 from tallystream.core.channel import CommandChannel, EmailChannel
 from tallystream.core.definition import Counter, Definition, Measure, Stream, parse_definition
@@ -81,6 +82,12 @@ def statements(stack: Stack) -> Iterator[dict[str, Any]]:
 @pytest.mark.parametrize(("name", "architecture"), [*((name, "arm64") for name in DEFINITIONS), ("example", "x86_64")])
 def test_cfn_lint_finds_nothing(name: str, architecture: str) -> None:
     stack = stack_of(DEFINITIONS[name], architecture=architecture)
+    found = lint(render(stack.template), config=ManualArgs(regions=["us-east-1"], include_checks=["I"]))
+    assert [f"{match.rule.id} {match.message} at {match.path}" for match in found] == []
+
+
+def test_cfn_lint_finds_nothing_in_the_pages_either() -> None:
+    stack = stack_of(EMAILS, dashboard=True)
     found = lint(render(stack.template), config=ManualArgs(regions=["us-east-1"], include_checks=["I"]))
     assert [f"{match.rule.id} {match.message} at {match.path}" for match in found] == []
 
@@ -217,9 +224,10 @@ def test_any_definition_makes_a_whole_template_always_the_same(definition: Defin
     assert max(x for x, _ in cells) < 24
 
 
+@pytest.mark.parametrize("dashboard", [False, True])
 @pytest.mark.parametrize("name", DEFINITIONS)
-def test_roles_may_no_more_than_they_need(name: str) -> None:
-    stack = stack_of(DEFINITIONS[name])
+def test_roles_may_no_more_than_they_need(name: str, dashboard: bool) -> None:
+    stack = stack_of(DEFINITIONS[name], dashboard=dashboard)
     everywhere = [each for each in statements(stack) if each["Resource"] == "*"]
     assert everywhere == [
         {
@@ -252,10 +260,17 @@ def test_roles_may_no_more_than_they_need(name: str) -> None:
                 *("logs:CreateLogStream", "logs:PutLogEvents", "sqs:SendMessage"),
             },
         ),
+        (
+            "PagesRole",
+            {
+                *("dynamodb:Query", "kinesis:GetRecords", "kinesis:GetShardIterator", "kinesis:ListShards"),
+                *("logs:CreateLogStream", "logs:PutLogEvents", "secretsmanager:GetSecretValue"),
+            },
+        ),
     ],
 )
 def test_each_role_may_what_its_function_does(role: str, actions: set[str]) -> None:
-    (policy,) = properties(stack_of(EXAMPLE), role)["Policies"]
+    (policy,) = properties(stack_of(EXAMPLE, dashboard=True), role)["Policies"]
     assert {action for each in policy["PolicyDocument"]["Statement"] for action in each["Action"]} == actions
 
 
@@ -399,3 +414,35 @@ def test_too_many_alarms_for_a_stack_are_refused() -> None:
     alarm = '[[alarm]]\nname = "a{}"\ncounter = "all"\nwindow = "1m"\ncomparison = ">"\nthreshold = 1\n'
     with pytest.raises(TemplateError, match="at most 500"):
         stack_of(SMALLEST + "".join(alarm.format(number) for number in range(500)))
+
+
+# The pages.
+
+
+def test_pages_are_there_where_they_are_asked_for() -> None:
+    without, stack = stack_of(EXAMPLE), stack_of(EXAMPLE, dashboard=True)
+    more = stack.template["Resources"].keys() - without.template["Resources"].keys()
+    assert more and all(logical.startswith("Pages") for logical in more)
+    assert {name: stack.template["Resources"][name] for name in without.template["Resources"]} == without.template["Resources"]
+    whole = resolved(stack)
+    assert whole["PagesFunction"]["Properties"]["Handler"] == "tallystream.aws.pages.pages_handler"
+    assert whole["PagesUrl"]["Properties"]["AuthType"] == "NONE"
+    assert stack.template["Outputs"].keys() - without.template["Outputs"].keys() == {"PagesUrl", "PagesToken"}
+
+
+def test_whoever_has_the_url_may_call_it_and_nothing_else() -> None:
+    permissions = of_type(stack_of(EXAMPLE, dashboard=True), "Lambda::Permission")
+    assert {permission["Action"] for permission in permissions} == {"lambda:InvokeFunctionUrl", "lambda:InvokeFunction"}
+    assert all(
+        permission.get("FunctionUrlAuthType") == "NONE" or permission.get("InvokedViaFunctionUrl") is True
+        for permission in permissions
+    )
+
+
+def test_the_token_is_drawn_by_aws_and_nowhere_to_be_read() -> None:
+    stack = stack_of(EXAMPLE, dashboard=True)
+    assert properties(stack, "PagesToken")["GenerateSecretString"] == {"PasswordLength": 40, "ExcludePunctuation": True}
+    assert "SecretString" not in properties(stack, "PagesToken")
+    variables = properties(stack, "PagesFunction")["Environment"]["Variables"]
+    assert variables["TALLY_READ_TOKEN_SECRET"] == {"Ref": "PagesToken"}
+    assert "TALLY_READ_TOKEN" not in variables

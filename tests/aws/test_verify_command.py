@@ -15,7 +15,8 @@ from tallystream.aws.deploy import Account, Summary
 from tallystream.aws.deployed import read_deployed
 from tallystream.aws.package import build_package
 from tallystream.aws.rows import Layout
-from tallystream.aws.template import StackSettings, make_stack
+from tallystream.aws.template import make_stack
+from tallystream.aws.template_function import StackSettings
 from tallystream.cli import main
 from tallystream.core.definition import parse_definition
 from tests.kpl import aggregate

@@ -1,4 +1,4 @@
-"""What every counter store promises (ports.CounterStore), with the count step that feeds it."""
+"""What a counter store promises beyond being read (ports.CounterStore), with the count step that feeds it."""
 
 import json
 from collections.abc import Callable, Iterator
@@ -16,37 +16,19 @@ from tallystream.core.counting import Ledger, Tally
 from tallystream.core.definition import Definition, parse_definition
 from tallystream.core.errors import StorageError
 from tallystream.core.event import Batch, Reader
-from tallystream.engine.count import CountStep, RunTallier
+from tallystream.engine.count import RunTallier
 from tallystream.engine.retry import retry_rejected
 from tallystream.local import expiry
 from tallystream.local.counters import SQLiteCounterStore
 from tallystream.local.expiry import REJECTED_KEPT_MS
-from tallystream.local.stream import SQLiteStream
-from tallystream.ports import Append, Chunk, RejectedEvent
+from tallystream.ports import Chunk, RejectedEvent
+from tests.contracts.plane import DEFINITION, NOW_MS, LocalPlane, definition
 
-NOW_MS = 1_795_433_580_000  # 2026-11-23T11:33:00Z
 DAY_MS = 86_400_000
 MINUTE_MS = 60_000  # times are kept to the minute of arrival
 
 
-def definition(stream: str = "", events: str = 'group_by = ["event"]', more: str = "", event_time: str = "t") -> Definition:
-    return parse_definition(f"""
-name = "test"
-[stream]
-event_time = "{event_time}"
-shards = 2
-{stream}
-[[counter]]
-name = "events"
-windows = ["1m", "1h"]
-{events}
-{more}
-""")
-
-
-DEFINITION = definition()
 WITH_IDS = definition('event_id = "id"')
-GIFTS = definition(events='measures = ["sum(amount)", "min(amount)", "max(amount)"]')
 
 
 def _as_chunk(event: RejectedEvent) -> Chunk:
@@ -58,62 +40,22 @@ def retried(tally: Tally) -> Tally:
     return tally._replace(ledgers={at: ledger._replace(received=0, rejected=-1) for at, ledger in tally.ledgers.items()})
 
 
-class Plane:
-    """A stream and a store, with the steps between them."""
-
-    def __init__(self, directory: Path, definition: Definition, *, stores_tallies: bool) -> None:
-        self.directory = directory
-        self.stores_tallies = stores_tallies
-        self.store = SQLiteCounterStore(directory / "counters.db")
-        self.declare(definition)
-
-    def declare(self, definition: Definition, now_ms: int = NOW_MS) -> list[Any]:
-        self.definition = definition
-        self.stream = SQLiteStream(self.directory / "stream.db", definition.stream)
-        self.generations = self.store.declare(definition, self.store.positions(), now_ms)
-        self.step = CountStep(self.stream, self.store, definition)
-        self.reader = Reader(definition)
-        self.chunk_tallier = ChunkTallier(definition, self.reader)
-        return self.generations
-
-    def send(self, *events: bytes | dict[str, Any], now_ms: int = NOW_MS) -> None:
-        lines = [event if isinstance(event, bytes) else json.dumps({"t": NOW_MS} | event).encode() for event in events]
-        packed = None
-        if self.stores_tallies:
-            packed = self.stream.pack(lines, self.chunk_tallier.tally(self.reader.read(lines, now_ms)))
-        self.stream.append([Append(lines, packed=packed)], now_ms)
-
-    def count(self, *events: bytes | dict[str, Any], now_ms: int = NOW_MS) -> None:
-        if events:
-            self.send(*events, now_ms=now_ms)
-        while self.step.step(now_ms):
-            pass
-
-    def values(self, window_ms: int = 60_000, counter: str = "events") -> dict[tuple[Any, ...], dict[int, int]]:
-        series = self.store.series(counter)
-        found: dict[tuple[Any, ...], dict[int, int]] = {}
-        for cell in self.store.cells(self.definition.counter(counter), window_ms, -(10**15), 10**15):
-            found.setdefault(series[cell.series_id], {})[cell.window_start_ms] = cell.partial.count
-        return found
-
-
-MakePlane = Callable[..., Plane]
+MakePlane = Callable[..., LocalPlane]
 
 
 @pytest.fixture(params=[False, True], ids=["lines", "tallies"])
 def make_plane(tmp_path: Path, request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[MakePlane]:
     """Make planes whose counting reads all lines, or merges the tallies that are stored with them where it can."""
-    planes: list[Plane] = []
+    planes: list[LocalPlane] = []
     monkeypatch.setattr(chunk_tally, "_CELLS_SHARE", 1 / 100)
 
-    def make(definition: Definition = DEFINITION, directory: Path = tmp_path) -> Plane:
-        planes.append(Plane(directory, definition, stores_tallies=request.param))
+    def make(definition: Definition = DEFINITION, directory: Path = tmp_path) -> LocalPlane:
+        planes.append(LocalPlane(directory, definition, stores_tallies=request.param))
         return planes[-1]
 
     yield make
     for plane in planes:
-        plane.store.close()
-        plane.stream.close()
+        plane.close()
 
 
 def test_what_is_stored_with_lines_is_counted_and_not_worked_out_again(make_plane: MakePlane) -> None:
@@ -163,21 +105,6 @@ def test_events_become_cells_of_each_window(make_plane: MakePlane) -> None:
     assert plane.values(3_600_000) == {("a",): {hour: 2}, (None,): {hour: 1}, ("b",): {hour: 1}}
     assert plane.store.ledger() == Ledger(received=4, counted=4)
     assert sum(plane.store.positions().values()) == 4
-
-
-def test_counts_add_up_over_commits_and_openings(make_plane: MakePlane) -> None:
-    for _ in range(3):
-        make_plane().count({"event": "a"}, {"event": "b"})
-    assert make_plane().values() == {("a",): {NOW_MS: 3}, ("b",): {NOW_MS: 3}}
-
-
-def test_measures_merge_exactly(make_plane: MakePlane) -> None:
-    plane = make_plane(GIFTS)
-    for amount in (0.1, 0.2, None, 5):
-        plane.count({"amount": amount})
-    (cell,) = plane.store.cells(GIFTS.counter("events"), 60_000, NOW_MS, NOW_MS + 1)
-    (field,) = cell.partial.fields
-    assert (cell.partial.count, field.count, str(field.sum), str(field.min), str(field.max)) == (4, 3, "5.3", "0.1", "5")
 
 
 def test_measures_of_fields_that_are_measured_already_know_what_was_counted_before(make_plane: MakePlane) -> None:
@@ -230,67 +157,6 @@ def test_every_outcome_is_in_the_ledger_by_minute(make_plane: MakePlane) -> None
     assert plane.store.ledger() == Ledger(received=6, counted=1, unmatched=1, late=1, rejected=1, duplicate=2)
     assert plane.store.throughput(NOW_MS + 1) == [(NOW_MS + 60_000, Ledger(received=1, duplicate=1))]
     assert len(plane.store.throughput(0)) == 2
-
-
-def test_changes_name_the_windows_that_a_commit_touched(make_plane: MakePlane) -> None:
-    plane = make_plane()
-    assert plane.store.changes(0) == []
-    plane.count({"event": "a"}, {"event": "b"})
-    version = plane.store.version()
-    assert {(change.window_ms, change.window_start_ms) for change in plane.store.changes(0)} == {
-        (60_000, NOW_MS),
-        (3_600_000, NOW_MS // 3_600_000 * 3_600_000),
-    }
-    assert plane.store.changes(version) == []
-    plane.count({"event": "a", "t": NOW_MS + 60_000})
-    assert {change.window_start_ms for change in plane.store.changes(version) if change.window_ms == 60_000} == {
-        NOW_MS + 60_000
-    }
-    assert plane.store.version() > version
-
-
-def test_series_are_numbered_as_they_come_and_know_where_they_begin(make_plane: MakePlane) -> None:
-    plane = make_plane()
-    counter = DEFINITION.counter("events")
-    plane.count({"event": "b", "t": NOW_MS + 60_000}, {"event": "a", "t": NOW_MS})
-    plane.count({"event": "c"}, {"event": "b", "t": NOW_MS - 60_000})
-    series = plane.store.series("events")
-    assert list(series.values())[2] == ("c",)
-    assert list(series) == sorted(series)
-    assert min(series) > 0
-    for after in (0, *series):
-        assert plane.store.series("events", after) == {id_: group for id_, group in series.items() if id_ > after}
-    first = plane.store.first_windows(counter, 60_000, NOW_MS - 60_000, [*series, max(series) + 1])
-    assert {series[id_]: start_ms for id_, start_ms in first.items()} == {
-        ("a",): NOW_MS,
-        ("b",): NOW_MS - 60_000,
-        ("c",): NOW_MS,
-    }
-    later = plane.store.first_windows(counter, 60_000, NOW_MS - 59_999, list(series))
-    assert {series[id_]: start_ms for id_, start_ms in later.items()} == {
-        ("a",): NOW_MS,
-        ("c",): NOW_MS,
-        ("b",): NOW_MS + 60_000,
-    }
-    assert set(plane.store.first_windows(counter, 3_600_000, 0, list(series)).values()) == {NOW_MS // 3_600_000 * 3_600_000}
-
-
-def test_reading_bounds_are_half_open(make_plane: MakePlane) -> None:
-    plane = make_plane()
-    plane.count(*[{"event": "a", "t": NOW_MS + minute * 60_000} for minute in range(5)], {"event": "b"})
-    counter = DEFINITION.counter("events")
-    ids = {values: series_id for series_id, values in plane.store.series("events").items()}
-    bounds = (60_000, NOW_MS + 60_000, NOW_MS + 180_000)
-    assert [cell.window_start_ms for cell in plane.store.cells(counter, *bounds)] == [NOW_MS + 60_000, NOW_MS + 120_000]
-    assert plane.store.counts(counter, *bounds, [ids["a",], ids["b",]]) == {
-        ids["a",]: [(NOW_MS + 60_000, 1), (NOW_MS + 120_000, 1)]
-    }
-    assert plane.store.count_totals(counter, 60_000, NOW_MS, NOW_MS + 60_000, per="series") == {ids["a",]: 1, ids["b",]: 1}
-    assert plane.store.count_totals(counter, 60_000, NOW_MS, NOW_MS + 120_000, [ids["a",]], per="window") == {
-        NOW_MS: 1,
-        NOW_MS + 60_000: 1,
-    }
-    assert plane.store.totals("events") == {ids["a",]: 5, ids["b",]: 1}
 
 
 def test_more_series_than_one_statement_takes(make_plane: MakePlane) -> None:
@@ -731,7 +597,7 @@ def test_commits_of_any_size_give_the_counts_of_one(
     whole = make_plane(grouped, tmp_path_factory.mktemp("whole"))
     whole.count(*[event for commit in events for event in commit])
 
-    def contents(plane: Plane) -> set[Any]:
+    def contents(plane: LocalPlane) -> set[Any]:
         series = plane.store.series("events")
         cells = plane.store.cells(grouped.counter("events"), 60_000, 0, 10**14)
         return {(repr(series[cell.series_id]), cell.window_start_ms, cell.partial) for cell in cells}

@@ -58,7 +58,8 @@ def partial(*amounts: float | None) -> Partial:
 
 def answer(query: Query, *periods: dict[Group, Rows], rest: Sequence[Rows] = ()) -> Any:
     tables = [Table(rows, rest[at] if rest else {}) for at, rows in enumerate(periods)]
-    return build_answer(query, fold_measure(query), list(periods[0]), tables, len(periods[0]) + bool(rest))
+    groups = len(periods[0]) + bool(rest)
+    return build_answer(query, fold_measure(query), list(periods[0]), tables, groups, has_other=query.other and bool(rest))
 
 
 def test_series_are_matched_and_merged_by_the_fields_that_stay_apart() -> None:

@@ -6,6 +6,7 @@ whatever is changed behind its back.
 import os
 from collections.abc import Callable, Iterator
 from random import Random
+from typing import Any
 
 import pytest
 
@@ -108,9 +109,9 @@ class Passing(MemoryTable):
     def wait(self) -> None:
         self.pass_by(len(self._states) // 10 + 1)
 
-    def query(self, pk: str, from_sk: str = "", to_sk: str | None = None) -> Iterator[Item]:
+    def query(self, pk: str, from_sk: str = "", to_sk: str | None = None, **how: Any) -> Iterator[Item]:
         self.pass_by(2)
-        return super().query(pk, from_sk, to_sk)
+        return super().query(pk, from_sk, to_sk, **how)
 
 
 def counted(random: Random, table: MemoryTable) -> MemoryStream:

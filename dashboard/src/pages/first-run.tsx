@@ -1,11 +1,52 @@
 /** The first minutes: no event has come yet. The page turns into the overview with the first one. */
 
-import type { Definition } from "../api";
+import type { Aws, Definition } from "../api";
 import { CopyButton } from "../components/controls";
 import { sampleEvent } from "../sample-event";
 
+/** An event as a shell takes it in single quotes. */
+function sampleText(definition: Definition): string {
+  return JSON.stringify(sampleEvent(definition, Date.now())).replaceAll("'", "\\u0027");
+}
+
+/** Where events go into a Kinesis stream. */
+function FirstRunOnAws({ definition, aws }: { definition: Definition; aws: Aws }) {
+  const put = [
+    `aws kinesis put-record --stream-name ${aws.stream} --region ${aws.region} \\`,
+    "  --partition-key 1 --cli-binary-format raw-in-base64-out \\",
+    `  --data '${sampleText(definition)}'`,
+  ].join("\n");
+  return (
+    <div class="first-run">
+      <h1>Waiting for the first event</h1>
+      <p class="lead">
+        The stack <bdi>{aws.stack}</bdi> in {aws.region} is ready to count <bdi>{definition.name}</bdi>. Put an event into its
+        Kinesis stream, and this page shows it some seconds later; there is nothing to reload.
+      </p>
+      <figure class="command">
+        <figcaption>With AWS's own command</figcaption>
+        <pre>
+          <code>{put}</code>
+        </pre>
+        <CopyButton text={put} />
+      </figure>
+      <p>
+        When an event happened is read from <code>{definition.stream.event_time}</code>. Write an event without line breaks;
+        several may be in a record, one a line.
+      </p>
+      <figure class="command">
+        <figcaption>From files</figcaption>
+        <pre>
+          <code>{`tally aws backfill events.ndjson --stack ${aws.stack}`}</code>
+        </pre>
+      </figure>
+    </div>
+  );
+}
+
 export function FirstRun({ definition }: { definition: Definition }) {
-  const event = JSON.stringify(sampleEvent(definition, Date.now())).replaceAll("'", "\\u0027");
+  if (definition.aws) return <FirstRunOnAws definition={definition} aws={definition.aws} />;
+  const event = sampleText(definition);
   const command = `curl ${location.origin}/v1/events \\\n  -H 'Content-Type: application/json' \\\n  -d '${event}'`;
   const script = `<script src="${location.origin}/tally.js" data-key="YOUR-KEY" defer></script>`;
   const conditional = definition.counters.filter((counter) => counter.where !== null);

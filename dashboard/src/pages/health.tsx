@@ -1,7 +1,16 @@
 /** Health: whether everything that came in is accounted for, and whether counting keeps up. */
 
 import { useEffect, useMemo, useState } from "preact/hooks";
-import { api, ApiError, type Definition, type Health as HealthAnswer, type Ledger, OUTCOMES, type Outcome } from "../api";
+import {
+  api,
+  ApiError,
+  type Aws,
+  type Definition,
+  type Health as HealthAnswer,
+  type Ledger,
+  OUTCOMES,
+  type Outcome,
+} from "../api";
 import { Chart } from "../chart/chart";
 import type { ChartModel } from "../chart/model";
 import { chartColors } from "../color";
@@ -14,6 +23,7 @@ import { visible } from "../text";
 import { MINUTE, windowEnd, windowStarts } from "../time";
 
 const REFRESH_MS = 2_000;
+const REFRESH_AWS_MS = 5_000; // there, asking costs
 const THROUGHPUT_WINDOWS = 60;
 
 const MEANING: Record<Outcome, string> = {
@@ -25,7 +35,7 @@ const MEANING: Record<Outcome, string> = {
 };
 
 /** Ask for the health every few seconds while the page is open. */
-function useHealth(): { health: HealthAnswer | null; error: ApiError | null; reload: () => void } {
+function useHealth(refreshMs: number): { health: HealthAnswer | null; error: ApiError | null; reload: () => void } {
   const [health, setHealth] = useState<HealthAnswer | null>(null);
   const [error, setError] = useState<ApiError | null>(null);
   const [attempt, setAttempt] = useState(0);
@@ -43,7 +53,7 @@ function useHealth(): { health: HealthAnswer | null; error: ApiError | null; rel
         if (!(problem instanceof ApiError)) throw problem;
         if (current) setError(problem);
       }
-      if (current) timer = setTimeout(() => void ask(), REFRESH_MS);
+      if (current) timer = setTimeout(() => void ask(), refreshMs);
     };
     void ask();
     return () => {
@@ -55,7 +65,7 @@ function useHealth(): { health: HealthAnswer | null; error: ApiError | null; rel
 }
 
 export function Health({ definition }: { definition: Definition }) {
-  const { health, error, reload } = useHealth();
+  const { health, error, reload } = useHealth(definition.aws ? REFRESH_AWS_MS : REFRESH_MS);
   return (
     <>
       <div class="page-head">
@@ -71,9 +81,9 @@ export function Health({ definition }: { definition: Definition }) {
       {health && (
         <div class="health">
           <LedgerEquation ledger={feed.ledger.value ?? health.ledger} />
-          <Throughput health={health} />
-          <Shards health={health} />
-          <Disk health={health} />
+          {health.throughput && <Throughput now={health.now} throughput={health.throughput} />}
+          {definition.aws ? <CloudShards health={health} aws={definition.aws} /> : <Shards health={health} />}
+          {health.disk && <Disk disk={health.disk} />}
           <Generations definition={definition} />
         </div>
       )}
@@ -112,10 +122,10 @@ function LedgerEquation({ ledger }: { ledger: Ledger }) {
   );
 }
 
-function Throughput({ health }: { health: HealthAnswer }) {
+function Throughput({ now, throughput }: { now: number; throughput: NonNullable<HealthAnswer["throughput"]> }) {
   const isDark = dark.value;
   const model = useMemo((): ChartModel => {
-    const to = windowEnd(health.now, MINUTE);
+    const to = windowEnd(now, MINUTE);
     const span = { from: to - THROUGHPUT_WINDOWS * MINUTE, to };
     const starts = windowStarts(span, MINUTE);
     const colors = chartColors(isDark);
@@ -128,7 +138,7 @@ function Throughput({ health }: { health: HealthAnswer }) {
     };
     const column = (index: number) =>
       align(
-        health.throughput.map((row) => [row[0], row[index + 2] ?? 0]),
+        throughput.map((row) => [row[0], row[index + 2] ?? 0]),
         starts,
         0,
       );
@@ -148,7 +158,7 @@ function Throughput({ health }: { health: HealthAnswer }) {
       fromZero: true,
       series: series.filter(({ key, values }) => key === "counted" || values.some((value) => value)),
     };
-  }, [health, isDark]);
+  }, [now, throughput, isDark]);
   const perMinute = model.starts.map((_, index) => model.series.reduce((sum, { values }) => sum + (values[index] ?? 0), 0));
   const lastFull = perMinute.at(-2) ?? 0;
   return (
@@ -180,8 +190,9 @@ function Throughput({ health }: { health: HealthAnswer }) {
 }
 
 function Shards({ health }: { health: HealthAnswer }) {
-  const backlog = health.shards.reduce((sum, shard) => sum + shard.lag_events, 0);
-  const fill = backlog / Math.max(1, health.backlog_events_max);
+  const backlog = health.shards.reduce((sum, shard) => sum + (shard.lag_events ?? 0), 0);
+  const backlogMax = health.backlog_events_max ?? 0;
+  const fill = backlog / Math.max(1, backlogMax);
   return (
     <section class="card" aria-label="Shards">
       <header class="card-head">
@@ -189,7 +200,7 @@ function Shards({ health }: { health: HealthAnswer }) {
         <p class="card-note">{backlog === 0 ? "nothing waiting" : `${formatNumber(backlog)} waiting`}</p>
       </header>
       <Meter
-        label={`Backlog: ${formatPercent(fill)} of ${formatNumber(health.backlog_events_max)}, from where on producers are asked to wait`}
+        label={`Backlog: ${formatPercent(fill)} of ${formatNumber(backlogMax)}, from where on producers are asked to wait`}
         value={fill}
       />
       <div class="table-scroll">
@@ -219,12 +230,65 @@ function Shards({ health }: { health: HealthAnswer }) {
                 <td class="number">{formatNumber(shard.next_sequence)}</td>
                 <td class="number">{formatNumber(shard.counted_sequence)}</td>
                 <td class="number">{formatNumber(shard.lag_events)}</td>
-                <td class="number">{shard.lag_events === 0 ? "–" : formatElapsed(shard.lag_ms)}</td>
+                <td class="number">{shard.lag_events === 0 ? "–" : formatElapsed(shard.lag_ms ?? 0)}</td>
               </tr>
             ))}
           </tbody>
         </table>
       </div>
+    </section>
+  );
+}
+
+/** How far a stack's count function is. Kinesis does not say how many records wait, but how old the oldest of them is. */
+function CloudShards({ health, aws }: { health: HealthAnswer; aws: Aws }) {
+  const behind = Math.max(0, ...health.shards.map((shard) => shard.lag_ms ?? 0));
+  const known = health.shards.every((shard) => shard.lag_ms !== null);
+  return (
+    <section class="card wide" aria-label="Shards">
+      <header class="card-head">
+        <h2>Counting</h2>
+        <p class="card-note">{!known ? "" : behind === 0 ? "nothing waiting" : `${formatElapsed(behind)} behind`}</p>
+      </header>
+      {health.warnings.map((warning) => (
+        <p key={warning} class="hint card-foot">
+          {visible(warning)}
+        </p>
+      ))}
+      <div class="table-scroll">
+        <table class="data">
+          <caption class="sr-only">How far each shard of the stream is counted</caption>
+          <thead>
+            <tr>
+              <th scope="col">shard</th>
+              <th scope="col" class="number">
+                counted
+              </th>
+              <th scope="col" class="number">
+                behind
+              </th>
+            </tr>
+          </thead>
+          <tbody>
+            {health.shards.map((shard) => (
+              <tr key={shard.shard}>
+                <th scope="row">{shard.shard}</th>
+                <td class="number">{formatNumber(shard.counted_sequence)}</td>
+                <td class="number">
+                  {shard.lag_ms === null ? "not known" : shard.lag_ms === 0 ? "–" : formatElapsed(shard.lag_ms)}
+                </td>
+              </tr>
+            ))}
+          </tbody>
+        </table>
+      </div>
+      <p class="hint card-foot">
+        The stack <bdi>{aws.stack}</bdi> in {aws.region} counts. How many events come, and how its functions fare, is{" "}
+        <a href={`${aws.console}#dashboards:name=${encodeURIComponent(aws.stack)}`} rel="noreferrer" target="_blank">
+          in CloudWatch
+        </a>
+        .
+      </p>
     </section>
   );
 }
@@ -248,7 +312,7 @@ function Meter({ label, value }: { label: string; value: number }) {
   );
 }
 
-function Disk({ health: { disk } }: { health: HealthAnswer }) {
+function Disk({ disk }: { disk: NonNullable<HealthAnswer["disk"]> }) {
   const used = disk.stream_bytes + disk.counters_bytes;
   return (
     <section class="card" aria-label="Disk">
@@ -314,7 +378,7 @@ function Generations({ definition }: { definition: Definition }) {
                   </a>
                 </th>
                 <td class="number">{counter.generation}</td>
-                <td>{formatDateTime(counter.since, zone.value)}</td>
+                <td>{counter.since === null ? "–" : formatDateTime(counter.since, zone.value)}</td>
                 <td class="wrap">{counter.group_by.map(visible).join(", ") || "–"}</td>
                 <td class="wrap">{counter.where === null ? "every event" : <code>{visible(counter.where)}</code>}</td>
                 <td class="wrap">{counter.windows.join(", ")}</td>

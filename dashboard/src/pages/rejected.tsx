@@ -1,7 +1,16 @@
 /** Rejected: what could not be counted, with its bytes and the reason, and how to count it after all. */
 
 import { useEffect, useState } from "preact/hooks";
-import { api, ApiError, type RejectedEvent, rejectedExportUrl, type RejectedPage, type Retried } from "../api";
+import {
+  api,
+  ApiError,
+  type Aws,
+  type Definition,
+  type RejectedEvent,
+  rejectedExportUrl,
+  type RejectedPage,
+  type Retried,
+} from "../api";
 import { useCalm } from "../components/calm";
 import { Empty, ErrorNote, Skeleton } from "../components/states";
 import { useWrite } from "../components/write";
@@ -16,17 +25,17 @@ const REFRESH_MS = 1_000;
 const PREVIEW_MAX = 600;
 const WHOLE_MAX = 200_000;
 
-function address(reason: string | null, before: number | null = null): string {
+function address(reason: string | null, before: number | string | null = null): string {
   const params = new URLSearchParams();
   if (reason !== null) params.set("reason", reason);
   if (before !== null) params.set("before", String(before));
   return params.size > 0 ? `/rejected?${params}` : "/rejected";
 }
 
-export function Rejected() {
+export function Rejected({ definition }: { definition: Definition }) {
   const { params } = place.value;
   const reason = params.get("reason");
-  const before = params.has("before") ? Number(params.get("before")) : null;
+  const before = params.get("before");
   const [page, setPage] = useState<RejectedPage | null>(null);
   const [error, setError] = useState<ApiError | null>(null);
   const [attempt, setAttempt] = useState(0);
@@ -82,7 +91,11 @@ export function Rejected() {
         <div class="rejected">
           <div class="rejected-side">
             <Reasons page={page} reason={reason} />
-            <Mend reason={reason} outcome={outcome} onOutcome={setOutcome} onRetried={reload} />
+            {definition.aws ? (
+              <MendOnAws aws={definition.aws} />
+            ) : (
+              <Mend reason={reason} outcome={outcome} onOutcome={setOutcome} onRetried={reload} />
+            )}
           </div>
           <section class="rejected-list" aria-label="Rejected events">
             <ol>
@@ -128,6 +141,11 @@ function Reasons({ page, reason }: { page: RejectedPage; reason: string | null }
           </li>
         ))}
       </ul>
+      {page.newest !== null && (
+        <p class="hint card-foot">
+          of the newest {formatNumber(page.newest)}; the ledger on <a href="/health">Health</a> counts all
+        </p>
+      )}
     </nav>
   );
 }
@@ -142,7 +160,9 @@ function RejectedItem({ event }: { event: RejectedEvent }) {
         <code class="reason">{visible(event.reason)}</code>
         <time dateTime={new Date(event.arrival).toISOString()}>{formatDateTime(event.arrival, zone.value, true)}</time>
         <span class="hint">
-          shard {event.shard}, record {formatNumber(event.sequence)}, {formatBytes(bytes)}
+          shard {event.shard}, record{" "}
+          {typeof event.sequence === "string" ? <code class="sequence">{event.sequence}</code> : formatNumber(event.sequence)},{" "}
+          {formatBytes(bytes)}
           {event.encoding === "base64" && ", not UTF-8"}
         </span>
       </header>
@@ -156,6 +176,22 @@ function RejectedItem({ event }: { event: RejectedEvent }) {
         </button>
       )}
     </li>
+  );
+}
+
+/** On AWS nothing is judged again: what is mended goes into the stream as new. */
+function MendOnAws({ aws }: { aws: Aws }) {
+  return (
+    <section class="card mend" aria-label="Count them after all">
+      <h2>Count them after all</h2>
+      <p>
+        Events are not judged again on AWS. Mend the producer, download these, mend them, and send them to the stream once more:
+      </p>
+      <pre>
+        <code>{`tally aws backfill mended.ndjson \\\n  --stack ${aws.stack}`}</code>
+      </pre>
+      <p class="hint">They stay in this list for 30 days, and in the ledger as rejected.</p>
+    </section>
   );
 }
 

@@ -3,8 +3,8 @@ A client of DynamoDB that costs little to start and to ask.
 
 boto3 takes longer to import than a container may take to start, and its processor time for a request is several times ours; a
 batch makes dozens of requests and little else. Requests are JSON in the form that AWS documents for the low-level API, binary
-values as bytes; signed with Signature Version 4. The credentials are those that Lambda puts into the environment, which are
-good for a container's whole life.
+values as bytes; signed with Signature Version 4. In a function, the credentials are those that Lambda puts into the
+environment, which are good for a container's whole life.
 """
 
 import hmac
@@ -49,12 +49,16 @@ class Credentials(NamedTuple):
 
 
 class DynamoDBClient:
-    """Calls operations in one region, from any threads. It keeps as many connections open as were in use at once."""
+    """
+    Calls operations in one region, from any threads. It keeps as many connections open as were in use at once.
+
+    The credentials are asked for with each request: elsewhere than in a function they expire.
+    """
 
     def __init__(
         self,
         region: str,
-        credentials: Credentials,
+        credentials: Callable[[], Credentials],
         endpoint: str | None = None,
         now: Callable[[], datetime] = lambda: datetime.now(UTC),
     ) -> None:
@@ -93,6 +97,7 @@ class DynamoDBClient:
 
         Source: AWS, "Create a signed AWS API request" (Signature Version 4).
         """
+        credentials = self._credentials()
         time = self._now().strftime("%Y%m%dT%H%M%SZ")
         headers = {
             "content-type": _CONTENT_TYPE,
@@ -100,19 +105,19 @@ class DynamoDBClient:
             "x-amz-date": time,
             "x-amz-target": _TARGET + operation,
         }
-        if self._credentials.token:
-            headers["x-amz-security-token"] = self._credentials.token
+        if credentials.token:
+            headers["x-amz-security-token"] = credentials.token
         names = ";".join(sorted(headers))
         lines = "".join(f"{name}:{headers[name]}\n" for name in sorted(headers))
         canonical = f"POST\n/\n\n{lines}\n{names}\n{sha256(body).hexdigest()}"
         scope = f"{time[:8]}/{self._region}/dynamodb/aws4_request"
         text = f"AWS4-HMAC-SHA256\n{time}\n{scope}\n{sha256(canonical.encode()).hexdigest()}"
-        key = f"AWS4{self._credentials.secret}".encode()
+        key = f"AWS4{credentials.secret}".encode()
         for part in scope.split("/"):
             key = hmac.digest(key, part.encode(), "sha256")
         signature = hmac.digest(key, text.encode(), "sha256").hex()
         headers["authorization"] = (
-            f"AWS4-HMAC-SHA256 Credential={self._credentials.key_id}/{scope}, SignedHeaders={names}, Signature={signature}"
+            f"AWS4-HMAC-SHA256 Credential={credentials.key_id}/{scope}, SignedHeaders={names}, Signature={signature}"
         )
         return headers
 
@@ -144,10 +149,11 @@ class DynamoDBClient:
 
 def make_client(environment: Mapping[str, str] = os.environ) -> DynamoDBClient:
     """Return a client by the environment of a function: region, credentials, and an endpoint where AWS's is not meant."""
+    credentials = Credentials(
+        environment["AWS_ACCESS_KEY_ID"], environment["AWS_SECRET_ACCESS_KEY"], environment.get("AWS_SESSION_TOKEN")
+    )
     return DynamoDBClient(
         environment["AWS_REGION"],
-        Credentials(
-            environment["AWS_ACCESS_KEY_ID"], environment["AWS_SECRET_ACCESS_KEY"], environment.get("AWS_SESSION_TOKEN")
-        ),
+        lambda: credentials,
         environment.get("AWS_ENDPOINT_URL_DYNAMODB") or environment.get("AWS_ENDPOINT_URL"),
     )

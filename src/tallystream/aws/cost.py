@@ -5,7 +5,8 @@ from collections.abc import Iterator
 from typing import Final, NamedTuple
 
 from tallystream.aws.prices import AS_OF, PRICES, Prices
-from tallystream.aws.template import STREAM_BATCH_RECORDS, TABLE_BATCH_RECORDS, StackSettings, make_stack, retention_hours
+from tallystream.aws.template import STREAM_BATCH_RECORDS, TABLE_BATCH_RECORDS, make_stack, retention_hours
+from tallystream.aws.template_function import StackSettings
 from tallystream.core.definition import Counter, Definition
 from tallystream.core.errors import TallystreamError
 
@@ -149,6 +150,8 @@ def _charges(definition: Definition, load: Load, settings: StackSettings, flow: 
     gb = _stored_bytes(definition, load, flow.shards) / 1e9
     yield Charge("DynamoDB", "GB stored", gb, gb * prices.dynamodb_storage_gb_month)
     yield from _cloudwatch(definition, settings, flow, prices)
+    if settings.dashboard:
+        yield Charge("Secrets Manager", "secrets", 1, prices.secret)
 
 
 def _kinesis(definition: Definition, flow: _Flow, prices: Prices) -> Iterator[Charge]:
@@ -221,6 +224,8 @@ def _assumptions(load: Load, settings: StackSettings, region: str) -> Iterator[s
     yield f"events come in order of time, so a batch touches one window of each size; a row takes {_ROW_BYTES} bytes"
     yield "rows of counters without keep are counted as stored after one month"
     yield "not in it: sending events, data transfer, SNS mails, key requests of the stream's encryption, reading the table"
+    if settings.dashboard:
+        yield "nor is what the dashboard costs while it is looked at: a request every 5 s for each page, a query for each group"
 
 
 def _warnings(definition: Definition, load: Load, flow: _Flow) -> Iterator[str]:

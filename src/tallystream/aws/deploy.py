@@ -10,23 +10,17 @@ import json
 import re
 import time
 from collections.abc import Callable, Generator, Iterator
-from contextlib import contextmanager
 from typing import Any, Final, NamedTuple
 
 from tallystream.aws.package import Package
-from tallystream.core.errors import TallystreamError
+from tallystream.aws.refusals import DeployError, refusals
 
 TAG: Final = "tallystream"
 TEMPLATE_BODY_BYTES_MAX: Final = 51_200  # within a request; a larger one is read from the bucket
 
 _STACK_NAME: Final = re.compile(r"[A-Za-z][A-Za-z0-9-]{0,127}")
-_DENIED: Final = re.compile(r"not authorized to perform: (?P<action>[\w:*-]+)(?: on resource: (?P<resource>\S+))?")
 _NO_CHANGES: Final = ("didn't contain changes", "no updates are to be performed")
 _POLL_S: Final = 2.0
-
-
-class DeployError(TallystreamError):
-    """AWS refused, or a stack is not in a state for what was asked."""
 
 
 class Change(NamedTuple):
@@ -306,29 +300,6 @@ def check_stack_name(name: str) -> str:
 def package_key(stack: str, package: Package) -> str:
     """Return where a stack's package lies in the bucket."""
     return f"{stack}/{package.sha256}.zip"
-
-
-@contextmanager
-def refusals() -> Iterator[None]:
-    """Turn what AWS refuses into an error that says which permission, credential or setting is missing."""
-    from botocore.exceptions import BotoCoreError, ClientError, NoCredentialsError, NoRegionError
-
-    try:
-        yield
-    except NoCredentialsError:
-        raise DeployError("there are no AWS credentials; set AWS_PROFILE, or log in with: aws configure") from None
-    except NoRegionError:
-        raise DeployError("no AWS region is chosen; give one with --region, or set AWS_REGION") from None
-    except ClientError as error:
-        said = error.response.get("Error", {}).get("Message", str(error))
-        if denied := _DENIED.search(said):
-            on = f" on {denied['resource']}" if denied["resource"] else ""
-            raise DeployError(
-                f"the permission {denied['action']}{on} is missing; have it added to your role or user"
-            ) from error
-        raise DeployError(f"AWS refused {error.operation_name}: {said}") from error
-    except BotoCoreError as error:
-        raise DeployError(f"AWS cannot be asked: {error}") from error
 
 
 def _check_is_ours(stack: str, found: dict[str, Any]) -> None:

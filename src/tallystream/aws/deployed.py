@@ -6,8 +6,9 @@ from typing import Any, Final, NamedTuple
 
 import msgspec
 
-from tallystream.aws.deploy import Account, DeployError, refusals
-from tallystream.aws.package import DEFINITION
+from tallystream.aws.deploy import Account
+from tallystream.aws.function import DEFINITION
+from tallystream.aws.refusals import DeployError, refusals
 from tallystream.aws.rows import Layout
 from tallystream.core.definition import Definition
 

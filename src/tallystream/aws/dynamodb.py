@@ -70,8 +70,10 @@ class DynamoDBTable:
                     self._put(part)
                 return None
 
-    def query(self, pk: str, from_sk: str = "", to_sk: str | None = None) -> Iterator[Item]:
-        """Yield items, strongly consistent. Cost: half a read unit for each 4 KB, one request for each MB."""
+    def query(
+        self, pk: str, from_sk: str = "", to_sk: str | None = None, *, descending: bool = False, at_once: int | None = None
+    ) -> Iterator[Item]:
+        """Yield items, strongly consistent. Cost: a read unit for each 4 KB, one request for each MB or `at_once` items."""
         values = {":pk": pk, ":from": from_sk or " "}
         condition = "pk = :pk AND sk >= :from"
         if to_sk is not None:
@@ -83,7 +85,10 @@ class DynamoDBTable:
             "ConsistentRead": True,
             "KeyConditionExpression": condition,
             "ExpressionAttributeValues": encode_item(values),
+            "ScanIndexForward": not descending,
         }
+        if at_once is not None:
+            request["Limit"] = at_once
         while True:
             answer = self._attempt(lambda: self._client.call("Query", request))
             for encoded in answer["Items"]:

@@ -11,14 +11,12 @@ import time
 from collections.abc import Callable, Mapping
 from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
 from functools import cache
-from pathlib import Path
 from typing import Any, Final
-
-import msgspec
 
 from tallystream.aws.client import make_client
 from tallystream.aws.count import Counting, Delivery, Memory
 from tallystream.aws.dynamodb import DynamoDBTable
+from tallystream.aws.function import read_definition, read_layout
 from tallystream.aws.publish import Datum, Publisher, TableEvent
 from tallystream.aws.records import Batch, KinesisEvent, read_event
 from tallystream.aws.rows import Layout
@@ -28,7 +26,6 @@ from tallystream.core.definition import Definition
 PAYLOADS: Final = {"count_handler": KinesisEvent, "publish_handler": TableEvent}
 """Of which type our own runtime decodes a handler's payload."""
 
-DEFINITION: Final = "definition.json"
 REQUESTS_MAX: Final = 16
 """Requests under way at once: they mostly wait, and a container with 128 MB has little processor to fill more."""
 
@@ -94,7 +91,7 @@ def publish_handler(event: TableEvent | Mapping[str, Any], context: object) -> N
 
 @cache
 def _count_function() -> CountFunction:
-    return CountFunction(_definition(), _layout(), _table(), _now_ms)
+    return CountFunction(read_definition(), read_layout(), _table(), _now_ms)
 
 
 @cache
@@ -109,23 +106,11 @@ def _publisher() -> Publisher:
     def put(data: list[Datum]) -> None:
         cloudwatch.put_metric_data(Namespace=namespace, MetricData=data)
 
-    return Publisher(_definition(), _layout(), _table(), put, _now_ms)
+    return Publisher(read_definition(), read_layout(), _table(), put, _now_ms)
 
 
 def _table() -> DynamoDBTable:
     return DynamoDBTable(make_client(), os.environ["TALLY_TABLE"])
-
-
-def _layout() -> Layout:
-    return Layout(
-        groups_max=int(os.environ.get("TALLY_GROUPS_MAX") or Layout().groups_max),
-        write_shards=int(os.environ.get("TALLY_WRITE_SHARDS") or Layout().write_shards),
-    )
-
-
-def _definition() -> Definition:
-    path = Path(os.environ["LAMBDA_TASK_ROOT"]) / DEFINITION
-    return msgspec.json.decode(path.read_bytes(), type=Definition)
 
 
 def _now_ms() -> int:

@@ -22,15 +22,14 @@ from typing import Final, NamedTuple
 import msgspec
 
 import tallystream
-from tallystream.aws.template import PYTHON, WRAPPER, Architecture
+from tallystream.aws.function import DEFINITION
+from tallystream.aws.template_function import PYTHON, WRAPPER, Architecture
 from tallystream.core.definition import Definition
 from tallystream.core.errors import TallystreamError
 
 BYTES_MAX: Final = 15_000_000
-DEFINITION: Final = "definition.json"
-"""Where the definition is in the package, for the handlers: JSON of a Definition, which takes no TOML and no checks to read."""
-
 _ENTRIES: Final = ("tallystream.aws.handlers", "tallystream.aws.runtime")
+_PAGES_ENTRY: Final = "tallystream.aws.pages"
 _PROVIDED: Final = frozenset({"boto3", "botocore"})  # by Lambda
 _SOURCE: Final = Path(tallystream.__file__).parent
 _MACHINES: Final[Mapping[Architecture, str]] = {"arm64": "aarch64", "x86_64": "x86_64"}
@@ -70,26 +69,45 @@ class Package(NamedTuple):
         return hashlib.sha256(self.data).hexdigest()
 
 
-def build_package(definition: Definition, target: Target) -> Package:
+def build_package(definition: Definition, target: Target, *, pages: bool = False) -> Package:
     """
     Build the functions' package. Wheels come from the package registry that pip is set up with.
 
     The versions are those that are installed here, so that what was tried on this machine is what runs.
 
+    Args:
+        definition: what is counted.
+        target: what it is to run on.
+        pages: with the web application and its pages, for the pages function.
+
     Raises:
-        PackageError: pip has no wheels, or the package is too large.
+        PackageError: pip has no wheels, the pages are not built, or the package is too large.
     """
-    modules = imported_modules(_ENTRIES)
+    modules = imported_modules((*_ENTRIES, _PAGES_ENTRY) if pages else _ENTRIES)
     files = {path.relative_to(_SOURCE.parent).as_posix(): path.read_bytes() for path in modules.values()}
     files |= _wheel_files(tuple(_requirements(modules.values())), target)
     # What is only told and never counted by: alarms and channels are the template's.
     counted = msgspec.structs.replace(definition, browser=None, alarms=(), channels=(), mutes=())
     files[DEFINITION] = msgspec.json.encode(counted)
     files[WRAPPER] = _WRAPPER_TEXT.encode()
+    if pages:
+        files |= _static_files()
     package = Package(_zip(files), len(files))
     if len(package.data) > BYTES_MAX:
         raise PackageError(f"the package has {len(package.data):,} bytes, and at most {BYTES_MAX:,} are wanted; report this")
     return package
+
+
+def _static_files() -> dict[str, bytes]:
+    """Return the built pages."""
+    static = _SOURCE / "web" / "static"
+    if not (static / "index.html").is_file():
+        raise PackageError("the pages are not built; run `make setup`, or install the package")
+    return {
+        path.relative_to(_SOURCE.parent).as_posix(): path.read_bytes()
+        for path in sorted(static.rglob("*"))
+        if path.is_file() and not path.name.startswith(".")
+    }
 
 
 def imported_modules(entries: Iterable[str]) -> dict[str, Path]:
@@ -145,13 +163,17 @@ def _requirements(paths: Iterable[Path]) -> list[str]:
 
 @cache
 def _wheel_files(requirements: tuple[str, ...], target: Target) -> dict[str, bytes]:
-    """Return the files of wheels: the code that runs, and the licences."""
+    """Return the files of wheels, and of those that they require: the code that runs, and the licences."""
     machine = _MACHINES[target.architecture]
     platforms = [f"--platform=manylinux{glibc}_{machine}" for glibc in _GLIBC]
     with tempfile.TemporaryDirectory() as directory:
-        command = [sys.executable, "-m", "pip", "download", "--quiet", "--disable-pip-version-check", "--no-deps"]
+        installed = {each.name: each.version for each in importlib.metadata.distributions()}
+        constraints = Path(directory) / "constraints.txt"
+        constraints.write_text("".join(f"{name}=={version}\n" for name, version in installed.items() if name != "tallystream"))
+        command = [sys.executable, "-m", "pip", "download", "--quiet", "--disable-pip-version-check"]
         command += ["--only-binary=:all:", "--implementation=cp", f"--python-version={target.python}", *platforms]
-        done = subprocess.run([*command, f"--dest={directory}", *requirements], capture_output=True, text=True, check=False)
+        there = [f"--constraint={constraints}", f"--dest={directory}"]
+        done = subprocess.run([*command, *there, *requirements], capture_output=True, text=True, check=False)
         if done.returncode:
             said = done.stderr.strip().splitlines() or ["nothing"]
             raise PackageError(

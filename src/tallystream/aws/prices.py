@@ -30,6 +30,7 @@ class Prices(NamedTuple):
     cloudwatch_composite_alarm: float
     cloudwatch_dashboard: float
     cloudwatch_logs_gb: float
+    secret: float
 
 
 _US: Final = Prices(
@@ -50,6 +51,7 @@ _US: Final = Prices(
     cloudwatch_composite_alarm=0.50,
     cloudwatch_dashboard=3.00,
     cloudwatch_logs_gb=0.50,
+    secret=0.40,
 )
 
 PRICES: Final[Mapping[str, Prices]] = {"us-east-1": _US, "us-east-2": _US, "us-west-2": _US}

@@ -11,7 +11,7 @@ from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Final, NamedTuple
 
-from tallystream.aws.deploy import DeployError, refusals
+from tallystream.aws.refusals import DeployError, refusals
 from tallystream.core.errors import TallystreamError
 
 RECORD_BYTES: Final = 256 * 1024

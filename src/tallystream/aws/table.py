@@ -76,8 +76,14 @@ class Table(Protocol):
 
     def perform(self, operation: Operation) -> Any: ...
 
-    def query(self, pk: str, from_sk: str = "", to_sk: str | None = None) -> Iterator[Item]:
-        """Yield the items of a partition with from_sk <= sk < to_sk, ascending, as of now."""
+    def query(
+        self, pk: str, from_sk: str = "", to_sk: str | None = None, *, descending: bool = False, at_once: int | None = None
+    ) -> Iterator[Item]:
+        """
+        Yield the items of a partition with from_sk <= sk < to_sk, in order, as of now.
+
+        Whoever may stop early says how many to ask for `at_once`; None: as many as an answer holds.
+        """
         ...
 
 

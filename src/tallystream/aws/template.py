@@ -8,24 +8,18 @@ SNS. Nothing is named by hand that CloudFormation can name, so a stack can be de
 
 import json
 from collections.abc import Iterator
-from typing import Any, Final, Literal, NamedTuple
-
-import msgspec
+from typing import Any, Final, NamedTuple
 
 from tallystream.aws.cloudformation import Resource, attribute, logical_id, namespace, ref, substitute
 from tallystream.aws.template_alarms import alarm_resources, operational_alarm_resources
 from tallystream.aws.template_dashboard import dashboard_resource
+from tallystream.aws.template_function import StackSettings, allow, function_resources
+from tallystream.aws.template_pages import pages_outputs, pages_resources
 from tallystream.core.alarm import Actions
 from tallystream.core.channel import EmailChannel
 from tallystream.core.definition import Definition
 from tallystream.core.errors import DefinitionError, Problem, TallystreamError
 from tallystream.core.window import UNITS_MS, format_duration
-
-Architecture = Literal["arm64", "x86_64"]
-
-PYTHON: Final = "3.13"
-WRAPPER: Final = "tally-runtime"
-"""The program in the package that starts our own runtime in the place of the stock one."""
 
 RESOURCES_MAX: Final = 500
 TEMPLATE_BYTES_MAX: Final = 1_000_000  # from a bucket; 51,200 within a request
@@ -38,18 +32,8 @@ TABLE_BATCH_RECORDS: Final = 1_000  # a change carries two images of a row; a ba
 _HOUR_MS: Final = UNITS_MS["h"]
 # Of the table's items only cells have a count, and what expires has no new image: all else costs no invocation.
 _CHANGED_CELLS: Final = json.dumps({"dynamodb": {"NewImage": {"count": {"N": [{"exists": True}]}}}})
+_GIVING_UP: Final = allow(["sqs:SendMessage"], attribute("FailedBatches", "Arn"))
 _RETENTION_HOURS_MIN: Final = 24  # of Kinesis
-
-
-class StackSettings(msgspec.Struct, frozen=True, kw_only=True):
-    """What can be chosen of a stack beside the definition."""
-
-    architecture: Architecture = "arm64"
-    batch_window_s: int = 5  # 1 to 300: how long a batch may wait for more; longer means fewer writes and later numbers
-    memory_mb: int = 256
-    groups_max: int = 10_000  # of a counter, kept apart; changing it, or write_shards, begins new rows
-    write_shards: int = 1  # partitions of a series' rows
-    log_retention_days: int = 30
 
 
 class Stack(NamedTuple):
@@ -86,11 +70,13 @@ def make_stack(definition: Definition, settings: StackSettings) -> Stack:
             "DeletionPolicy": "Delete",
             "Properties": {"MessageRetentionPeriod": 14 * 86_400},
         },
-        **_function("Count", "count", _count_permissions(), {}, settings),
-        **_function("Publish", "publish", _publish_permissions(), {"TALLY_NAMESPACE": namespace()}, settings),
+        **function_resources("Count", "count", _count_permissions(), {}, settings),
+        **function_resources("Publish", "publish", _publish_permissions(), {"TALLY_NAMESPACE": namespace()}, settings),
         "CountSource": _event_source("Count", attribute("Stream", "Arn"), STREAM_BATCH_RECORDS, settings),
         "PublishSource": _event_source("Publish", attribute("Table", "StreamArn"), TABLE_BATCH_RECORDS, settings),
     }
+    if settings.dashboard:
+        resources |= pages_resources(settings)
     for name, channel in topics.items():
         resources |= _topic(channel, topic_ids[name])
     resources |= alarms.resources | operational
@@ -103,7 +89,7 @@ def make_stack(definition: Definition, settings: StackSettings) -> Stack:
             "CodeKey": {"Type": "String", "Description": "Key of the package in that bucket; tally aws package writes it."},
         },
         "Resources": resources,
-        "Outputs": _outputs(),
+        "Outputs": _outputs() | (pages_outputs() if settings.dashboard else {}),
     }
     _check_size(template)
     return Stack(template, (*_stream_warnings(definition), *_channel_warnings(definition), *alarms.warnings))
@@ -152,72 +138,6 @@ def _table() -> Resource:
     }
 
 
-def _function(
-    name: str, word: str, permissions: list[Resource], environment: dict[str, Any], settings: StackSettings
-) -> dict[str, Resource]:
-    """Return a function with its role and its log group."""
-    logs = attribute(f"{name}Logs", "Arn")
-    statements = [
-        _allow(["logs:CreateLogStream", "logs:PutLogEvents"], logs),
-        _allow(["sqs:SendMessage"], attribute("FailedBatches", "Arn")),
-        *permissions,
-    ]
-    return {
-        f"{name}Logs": {
-            "Type": "AWS::Logs::LogGroup",
-            "UpdateReplacePolicy": "Delete",
-            "DeletionPolicy": "Delete",
-            "Properties": {
-                "LogGroupName": substitute(f"/tallystream/${{AWS::StackName}}/{word}"),
-                "RetentionInDays": settings.log_retention_days,
-            },
-        },
-        f"{name}Role": {
-            "Type": "AWS::IAM::Role",
-            "Properties": {
-                "AssumeRolePolicyDocument": _policy(
-                    [
-                        {
-                            "Effect": "Allow",
-                            "Principal": {"Service": "lambda.amazonaws.com"},
-                            "Action": "sts:AssumeRole",
-                        }
-                    ]
-                ),
-                "Policies": [{"PolicyName": word, "PolicyDocument": _policy(statements)}],
-            },
-        },
-        f"{name}Function": {
-            "Type": "AWS::Lambda::Function",
-            "Properties": {
-                "Description": substitute(f"Tallystream ${{AWS::StackName}}: {word}"),
-                "Runtime": f"python{PYTHON}",
-                "Architectures": [settings.architecture],
-                "Handler": f"tallystream.aws.handlers.{word}_handler",
-                "Code": {"S3Bucket": ref("CodeBucket"), "S3Key": ref("CodeKey")},
-                "Role": attribute(f"{name}Role", "Arn"),
-                "MemorySize": settings.memory_mb,
-                "Timeout": 120,
-                "LoggingConfig": {
-                    "LogGroup": ref(f"{name}Logs"),
-                    "LogFormat": "JSON",
-                    "ApplicationLogLevel": "INFO",
-                    "SystemLogLevel": "WARN",
-                },
-                "Environment": {
-                    "Variables": {
-                        "AWS_LAMBDA_EXEC_WRAPPER": f"/var/task/{WRAPPER}",
-                        "TALLY_TABLE": ref("Table"),
-                        "TALLY_GROUPS_MAX": str(settings.groups_max),
-                        "TALLY_WRITE_SHARDS": str(settings.write_shards),
-                        **environment,
-                    }
-                },
-            },
-        },
-    }
-
-
 def _event_source(name: str, stream: Resource, records_max: int, settings: StackSettings) -> Resource:
     return {
         "Type": "AWS::Lambda::EventSourceMapping",
@@ -259,7 +179,8 @@ def _topic(channel: EmailChannel, topic_id: str) -> dict[str, Resource]:
 
 def _count_permissions() -> list[Resource]:
     return [
-        _allow(
+        _GIVING_UP,
+        allow(
             [
                 "kinesis:DescribeStream",
                 "kinesis:DescribeStreamSummary",
@@ -269,7 +190,7 @@ def _count_permissions() -> list[Resource]:
             ],
             attribute("Stream", "Arn"),
         ),
-        _allow(
+        allow(
             ["dynamodb:BatchGetItem", "dynamodb:BatchWriteItem", "dynamodb:PutItem", "dynamodb:UpdateItem"],
             attribute("Table", "Arn"),
         ),
@@ -278,24 +199,17 @@ def _count_permissions() -> list[Resource]:
 
 def _publish_permissions() -> list[Resource]:
     return [
-        _allow(
+        _GIVING_UP,
+        allow(
             ["dynamodb:DescribeStream", "dynamodb:GetRecords", "dynamodb:GetShardIterator"],
             attribute("Table", "StreamArn"),
         ),
         # Lambda looks for the stream among those of the table before it reads it.
-        _allow(["dynamodb:ListStreams"], substitute("${Table.Arn}/stream/*")),
-        _allow(["dynamodb:Query"], attribute("Table", "Arn")),
+        allow(["dynamodb:ListStreams"], substitute("${Table.Arn}/stream/*")),
+        allow(["dynamodb:Query"], attribute("Table", "Arn")),
         # AWS grants it on every resource or none; the namespace is what bounds it.
-        _allow(["cloudwatch:PutMetricData"], "*") | {"Condition": {"StringEquals": {"cloudwatch:namespace": namespace()}}},
+        allow(["cloudwatch:PutMetricData"], "*") | {"Condition": {"StringEquals": {"cloudwatch:namespace": namespace()}}},
     ]
-
-
-def _allow(actions: list[str], resource: Resource | str) -> Resource:
-    return {"Effect": "Allow", "Action": actions, "Resource": resource}
-
-
-def _policy(statements: list[Resource]) -> Resource:
-    return {"Version": "2012-10-17", "Statement": statements}
 
 
 def _outputs() -> dict[str, Any]:

@@ -14,11 +14,12 @@ from decimal import Decimal
 from threading import Event
 from typing import Any, Final, NamedTuple, Protocol, TypeVar
 
-from tallystream.aws.deploy import Account, refusals
+from tallystream.aws.deploy import Account
 from tallystream.aws.deployed import Deployed, read_deployed
 from tallystream.aws.differences import Catalogue, Comparison, Shard
 from tallystream.aws.records import pad_sequence
 from tallystream.aws.recount import ShardRecount
+from tallystream.aws.refusals import refusals
 from tallystream.aws.retained import RetainedStream
 from tallystream.aws.rows import (
     OVERFLOW,

@@ -26,7 +26,8 @@ from tallystream.web.alarm_answers import (
 )
 from tallystream.web.alarm_backtest import describe_backtest
 from tallystream.web.alarm_types import AcknowledgeRequest, BacktestRequest, MuteRequest
-from tallystream.web.alarms import ALARMS_PATH, acknowledge_alarm, add_mute, end_mute
+from tallystream.web.alarms import acknowledge_alarm, add_mute, end_mute
+from tallystream.web.paths import ALARMS_PATH
 from tallystream.web.status import encode
 
 

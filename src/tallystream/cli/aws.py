@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from tallystream.aws.template import Architecture, StackSettings
+from tallystream.aws.template_function import Architecture, StackSettings
 from tallystream.cli.aws_backfill import backfill
 from tallystream.cli.options import config_option, read_definition, stack_name, stack_option
 from tallystream.core.definition import Definition, parse_definition
@@ -43,7 +43,7 @@ def _architecture_option(command: Command) -> Command:
 
 
 def _settings_options(command: Command) -> Command:
-    """Add --arch, --batch-window, --memory, --groups-max and --write-shards."""
+    """Add --arch, --batch-window, --memory, --groups-max, --write-shards and --dashboard."""
     window = click.option(
         "--batch-window",
         "batch_window_s",
@@ -78,8 +78,15 @@ def _settings_options(command: Command) -> Command:
         show_default=True,
         help="Partitions that a series' rows are spread over: more for over 1,000 writes a second.",
     )
-    changed: Command = _architecture_option(window(memory(groups(shards(command)))))
+    changed: Command = _architecture_option(window(memory(groups(shards(_dashboard_option(command))))))
     return changed
+
+
+def _dashboard_option(command: Command) -> Command:
+    """Add --dashboard."""
+    return click.option(
+        "--dashboard", is_flag=True, help="Also serve the dashboard: a function with a URL, which asks for a token."
+    )(command)
 
 
 @aws.command()
@@ -106,6 +113,7 @@ def template(config: Path, output: Path | None, **settings: Any) -> None:
 @aws.command()
 @config_option
 @_architecture_option
+@_dashboard_option
 @click.option(
     "--output",
     type=click.Path(dir_okay=False, path_type=Path),
@@ -113,7 +121,7 @@ def template(config: Path, output: Path | None, **settings: Any) -> None:
     show_default=True,
     help="The file to write.",
 )
-def package(config: Path, architecture: Architecture, output: Path) -> None:
+def package(config: Path, architecture: Architecture, dashboard: bool, output: Path) -> None:
     """
     Build the zip that the functions run.
 
@@ -122,7 +130,7 @@ def package(config: Path, architecture: Architecture, output: Path) -> None:
     """
     from tallystream.aws.package import Target, build_package
 
-    built = build_package(_definition(config), Target(architecture))
+    built = build_package(_definition(config), Target(architecture), pages=dashboard)
     _write(built.data, output)
     click.echo(f"wrote {output}: {built.files} files, {len(built.data):,} bytes, sha256 {built.sha256}")
 
@@ -201,7 +209,7 @@ def deploy(config: Path, stack: str | None, region: str | None, yes: bool, **set
     made = make_stack(definition, StackSettings(**settings))
     _warn(made.warnings)
     account = Account(region)
-    built = build_package(definition, Target(settings["architecture"]))
+    built = build_package(definition, Target(settings["architecture"]), pages=settings["dashboard"])
     plan = account.plan(name, made.template, built, definition.name)
     if not plan.changes:
         click.echo(f"the stack {name} in {account.region} is as the definition says; nothing to do")

@@ -72,8 +72,9 @@ def backfill(
     counted twice: Kinesis does not tell a repetition. An interrupt ends it between two blocks, where nothing is doubled.
     """
     from tallystream.aws.backfill import Checkpoint, StreamSink
-    from tallystream.aws.deploy import Account, DeployError
+    from tallystream.aws.deploy import Account
     from tallystream.aws.producer import Limits, Producer
+    from tallystream.aws.refusals import DeployError
     from tallystream.local.blocks import UnfinishedLineError
     from tallystream.local.ingest import ingest
 

@@ -5,9 +5,11 @@ import os
 from pathlib import Path
 
 import click
+from click.core import ParameterSource
 
 from tallystream.cli.definition import summarize_alarms
 from tallystream.cli.options import config_option, data_option, read_definition
+from tallystream.cli.up_aws import StackChoice, show_stack
 from tallystream.core.window import format_duration
 from tallystream.local.app import Started, UpSettings, read_tokens
 from tallystream.local.app import up as run
@@ -23,18 +25,49 @@ _log = logging.getLogger(__name__)
 @click.option("--port", type=click.IntRange(0, 65_535), default=8080, show_default=True, help="The port; 0 takes a free one.")
 @click.option("--workers", type=click.IntRange(1, 64), default=1, show_default=True, help="Processes that serve HTTP.")
 @click.option("--log-format", type=click.Choice(FORMATS), default="text", show_default=True, help="How log lines are written.")
-def up(config: Path, data: Path, host: str, port: int, workers: int, log_format: str) -> None:
+@click.option("--aws", "stack", metavar="STACK", help="Show what this stack counts on AWS, and count nothing here.")
+@click.option("--region", metavar="NAME", help="With --aws: AWS's region; by default that of your AWS settings.")
+@click.pass_context
+def up(
+    ctx: click.Context,
+    config: Path,
+    data: Path,
+    host: str,
+    port: int,
+    workers: int,
+    log_format: str,
+    stack: str | None,
+    region: str | None,
+) -> None:
     """
     Take events over HTTP, count them, and show the counts.
 
     Ends on Ctrl-C or SIGTERM within seconds; nothing that was accepted is lost however it ends. An address other than loopback
     needs TALLY_WRITE_TOKEN and TALLY_READ_TOKEN in the environment.
+
+    With --aws, the same pages and queries are served over what a stack counts there, by the definition that it was deployed
+    with; an address other than loopback then needs TALLY_READ_TOKEN.
     """
+    if stack is not None:
+        _refuse(ctx, "data", "workers")
+        set_up_logs(log_format, "web")
+        own = config if ctx.get_parameter_source("config") is ParameterSource.COMMANDLINE else None
+        show_stack(StackChoice(stack, region, own), host, port, log_format)
+        return
+    if region is not None:
+        raise click.UsageError("--region is AWS's, and means nothing without --aws")
     set_up_logs(log_format, "supervisor")
     run(
         UpSettings(read_definition(config), data, host, port, workers, log_format, read_tokens(os.environ)),
         on_ready=lambda started: announce(started, log_format),
     )
+
+
+def _refuse(ctx: click.Context, *names: str) -> None:
+    """End with a usage error if an option was given that has no meaning together with --aws."""
+    given = [f"--{name}" for name in names if ctx.get_parameter_source(name) is ParameterSource.COMMANDLINE]
+    if given:
+        raise click.UsageError(f"--aws shows what is counted on AWS, in one process: leave out {' and '.join(given)}")
 
 
 def announce(started: Started, log_format: str) -> None:

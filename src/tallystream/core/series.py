@@ -207,7 +207,9 @@ def rank(totals: Mapping[Group, Value]) -> list[Group]:
     return sorted(totals, key=place)
 
 
-def build_answer(query: Query, fold: Fold, shown: Sequence[Group], tables: Sequence[Table], groups: int) -> Answer:
+def build_answer(
+    query: Query, fold: Fold, shown: Sequence[Group], tables: Sequence[Table], groups: int, *, has_other: bool
+) -> Answer:
     """
     Return the answer from the rows of each of the query's periods.
 
@@ -218,6 +220,7 @@ def build_answer(query: Query, fold: Fold, shown: Sequence[Group], tables: Seque
         tables: one for each of query.periods; rows from `lead_ms` before the period on, and of all groups where a share or
             `other` needs them.
         groups: how many groups matched, shown or not.
+        has_other: the rest is to be a series, too.
     """
     wholes = [
         _values(query, fold, merge_rows([*table.rows.values(), table.rest], fold), period) if query.show == "share" else {}
@@ -227,7 +230,7 @@ def build_answer(query: Query, fold: Fold, shown: Sequence[Group], tables: Seque
     for group in shown:
         rows = [table.rows.get(group, {}) for table in tables]
         series.append(_series(query, fold, dict(zip(query.by, group.values, strict=True)), rows, wholes))
-    if query.other and groups > len(shown):
+    if has_other:
         rest = _series(query, fold, {}, [table.rest for table in tables], wholes)
         rest.other = True
         series.append(rest)

@@ -88,7 +88,7 @@ def up(
             read_token=settings.tokens.read,
             started_ms=now_ms(),
         )
-        url = _url(listener)
+        url = address_of(listener)
         # Each ends when nothing more comes from those after it, and nobody else has open the databases that it writes.
         children = [
             ChildSpec("counter", "tallystream.local.counter_worker", worker, (lock.fd,), stage=0),
@@ -146,14 +146,24 @@ def _read_token(environment: Mapping[str, str], name: str) -> str | None:
     return value or None
 
 
-def refuse_open_address(host: str, tokens: Tokens) -> None:
-    """Raise StartError if an address that others can reach would be served without both tokens, or the host is unknown."""
-    missing = [name for name, token in (("TALLY_WRITE_TOKEN", tokens.write), ("TALLY_READ_TOKEN", tokens.read)) if not token]
+def refuse_open_address(host: str, tokens: Tokens, *, is_read_only: bool = False) -> None:
+    """
+    Raise StartError if an address that others can reach would be served without both tokens, or the host is unknown.
+
+    Where nothing can be written, the read token is enough.
+    """
+    needed = {"TALLY_WRITE_TOKEN": tokens.write, "TALLY_READ_TOKEN": tokens.read}
+    if is_read_only:
+        del needed["TALLY_WRITE_TOKEN"]
+    missing = [name for name, token in needed.items() if not token]
     if missing and not all(ipaddress.ip_address(address[0]).is_loopback for *_, address in _resolve(host, 0)):
+        can, both, files = "send events or read", "both", "files with TALLY_WRITE_TOKEN_FILE and"
+        if is_read_only:
+            can, both, files = "read", "it", "a file with"
         raise StartError(
             f"--host {host} can be reached from other machines, but nothing is set for {' and '.join(missing)}: "
-            "anybody could send events or read the counts. Set both in the environment (or name files with "
-            "TALLY_WRITE_TOKEN_FILE and TALLY_READ_TOKEN_FILE), or listen on 127.0.0.1"
+            f"anybody could {can} the counts. Set {both} in the environment (or name {files} TALLY_READ_TOKEN_FILE), "
+            "or listen on 127.0.0.1"
         )
 
 
@@ -197,6 +207,7 @@ def listen(host: str, port: int) -> socket.socket:
     return listener
 
 
-def _url(listener: socket.socket) -> str:
+def address_of(listener: socket.socket) -> str:
+    """Return the URL of who listens."""
     host, port = listener.getsockname()[:2]
     return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"

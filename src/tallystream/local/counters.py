@@ -12,7 +12,7 @@ from tallystream.core.group import GroupValue
 from tallystream.local.expiry import Expiry
 from tallystream.local.sqlite import check_format, connect, ensure_schema, snapshot, storage_errors, transaction
 from tallystream.local.tally_writer import ALL_TIME, OutdatedError, TallyWriter, read_partial
-from tallystream.ports import Cell, Change, Generation, RejectedEvent
+from tallystream.ports import Cell, Change, Generation, Reasons, RejectedEvent
 
 _VARIABLES_MAX = 500  # bound values in one statement
 
@@ -227,6 +227,9 @@ class SQLiteCounterStore:
         """See ports.CounterStore."""
         return {series_id: group_values(key) for series_id, key, _ in self._series_rows(counter, after)}
 
+    def overflow(self, counter: str) -> None:
+        """See ports.CounterReader: here no counter has a cap."""
+
     def first_windows(
         self,
         counter: Counter,  # noqa: ARG002  (series ids say which; the AWS plane needs it)
@@ -318,6 +321,10 @@ class SQLiteCounterStore:
                 if size_bytes >= _REJECTED_BYTES_MAX:
                     break
         return events
+
+    def reasons(self) -> Reasons:
+        """See ports.CounterReader."""
+        return Reasons(self.rejected_reasons(), None)
 
     def rejected_reasons(self) -> dict[str, int]:
         """See ports.CounterStore."""

@@ -1,8 +1,8 @@
 """
 The HTTP side: events in, queries, live changes, the dashboard. It serves whichever ports it is handed.
 
-The frame: app (which path is whose), services (what it is handed), server, protocol (a short way for one small event), auth and
-session, errors, pages, parameters.
+The frame: site with app, where events are counted (which path is whose), or with remote, where that happens elsewhere; services
+(what it is handed), server, protocol (a short way for one small event), auth and session, errors, pages, parameters, paths.
 
 Events in: ingest, bodies and formats (what producers send → lines), group_commit, backlog.
 

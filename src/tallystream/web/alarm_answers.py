@@ -21,7 +21,7 @@ from tallystream.core.definition import Definition
 from tallystream.core.group import GroupValue
 from tallystream.core.mute import is_muted, muted_until
 from tallystream.core.window import format_duration
-from tallystream.ports import AlarmKey, AlarmStatus, AlarmStore, CounterStore, HistoryItem, Mute
+from tallystream.ports import AlarmKey, AlarmStatus, AlarmStore, CounterReader, HistoryItem, Mute
 from tallystream.web.alarm_types import (
     AcknowledgementAnswer,
     AlarmAnswer,
@@ -69,13 +69,13 @@ def count_in_alarm(statuses: Mapping[AlarmKey, AlarmStatus]) -> int:
     return len({key.alarm for key, status in statuses.items() if status.state == "ALARM"})
 
 
-def describe_alarms(definition: Definition, store: CounterStore, alarms: AlarmStore, now_ms: int) -> AlarmsAnswer:
+def describe_alarms(definition: Definition, store: CounterReader, alarms: AlarmStore, now_ms: int) -> AlarmsAnswer:
     """Return all alarms of a definition, and where they stand."""
     described = _describe(definition.alarms, definition, store, alarms, now_ms)
     return AlarmsAnswer(sum(alarm.state == "ALARM" for alarm in described), described)
 
 
-def describe_alarm(name: str, definition: Definition, store: CounterStore, alarms: AlarmStore, now_ms: int) -> AlarmAnswer:
+def describe_alarm(name: str, definition: Definition, store: CounterReader, alarms: AlarmStore, now_ms: int) -> AlarmAnswer:
     """
     Return one alarm of a definition, and where it stands.
 
@@ -86,7 +86,7 @@ def describe_alarm(name: str, definition: Definition, store: CounterStore, alarm
 
 
 def _describe(
-    wanted: Iterable[Alarm], definition: Definition, store: CounterStore, alarms: AlarmStore, now_ms: int
+    wanted: Iterable[Alarm], definition: Definition, store: CounterReader, alarms: AlarmStore, now_ms: int
 ) -> list[AlarmAnswer]:
     statuses: dict[str, dict[str, AlarmStatus]] = {}
     for key, status in alarms.statuses().items():

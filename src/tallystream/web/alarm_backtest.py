@@ -9,7 +9,7 @@ from tallystream.core.definition import Definition
 from tallystream.core.errors import DefinitionError
 from tallystream.core.evaluation import MORE_WINDOWS
 from tallystream.core.window import UNITS_MS, Window, format_duration
-from tallystream.ports import AlarmStore, CounterStore
+from tallystream.ports import AlarmStore, CounterReader
 from tallystream.web.alarm_answers import describe_group, find_alarm
 from tallystream.web.alarm_series import AlarmSeries
 from tallystream.web.alarm_types import BacktestAnswer, BacktestRequest, EpisodeAnswer
@@ -26,7 +26,7 @@ WINDOWS_MAX: Final = 600_000
 
 
 def describe_backtest(
-    name: str, wanted: BacktestRequest, definition: Definition, store: CounterStore, alarms: AlarmStore, now_ms: int
+    name: str, wanted: BacktestRequest, definition: Definition, store: CounterReader, alarms: AlarmStore, now_ms: int
 ) -> BacktestAnswer:
     """
     Return when an alarm of a definition, with the changes that are wanted, would have fired; see `run_backtest`.
@@ -48,7 +48,7 @@ def describe_backtest(
 
 
 def run_backtest(
-    alarm: Alarm, wanted: BacktestRequest, definition: Definition, store: CounterStore, alarms: AlarmStore, now_ms: int
+    alarm: Alarm, wanted: BacktestRequest, definition: Definition, store: CounterReader, alarms: AlarmStore, now_ms: int
 ) -> BacktestAnswer:
     """
     Return when an alarm would have fired.

@@ -10,7 +10,7 @@ from tallystream.core.definition import Definition
 from tallystream.core.evaluation import Observed, Reference
 from tallystream.core.window import Window
 from tallystream.datapoints import read_expectations, read_rows, sample_rows
-from tallystream.ports import AlarmStore, CounterStore
+from tallystream.ports import AlarmStore, CounterReader
 from tallystream.web.parameters import invalid
 
 _CELLS_AT_ONCE: Final = 100_000  # read of some groups before the next are
@@ -28,7 +28,7 @@ class AlarmSeries(Mapping[str, Observed]):
         alarm: MetricAlarm,
         windows: Window,
         definition: Definition,
-        store: CounterStore,
+        store: CounterReader,
         alarms: AlarmStore,
         key: str | None = None,
     ) -> None:
@@ -118,7 +118,7 @@ class _Items(ItemsView[str, Observed]):
         return self._mapping.read()
 
 
-def _watch(alarm: MetricAlarm, store: CounterStore) -> dict[str, int | None]:
+def _watch(alarm: MetricAlarm, store: CounterReader) -> dict[str, int | None]:
     """Return group key → series id of what an alarm watches; None: nothing of it was counted yet."""
     source = alarm.source
     if not isinstance(source, CounterSource):

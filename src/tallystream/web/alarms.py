@@ -25,10 +25,9 @@ from tallystream.web.alarm_chart import describe_chart
 from tallystream.web.alarm_types import AcknowledgeRequest, BacktestRequest, MuteRequest
 from tallystream.web.errors import RequestRefusedError
 from tallystream.web.parameters import ID_MAX, invalid, read_integer, read_json, read_time
+from tallystream.web.paths import ALARMS_PATH
 from tallystream.web.services import Services
 from tallystream.web.status import answer
-
-ALARMS_PATH: Final = "/v1/alarms"
 
 HISTORY_ITEMS: Final = 50
 HISTORY_ITEMS_MAX: Final = 500

@@ -1,6 +1,6 @@
 """Answer a query from a counter store: which cells are read, and how many at most."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 
 from tallystream.core.errors import QueryError
 from tallystream.core.query import CELLS_MAX, Query
@@ -20,13 +20,14 @@ from tallystream.core.series import (
     total_of,
 )
 from tallystream.core.window import Window, format_duration
-from tallystream.ports import CounterStore
+from tallystream.ports import CounterReader
 
 _READ_AT_ONCE = 100_000  # cells asked of the store in one call, so that a query over its bound stops early
-_ALL = Group((), ())  # the group of everything: it is there even when nothing was counted
+# The group of everything, there even when nothing was counted; beside others, of all that have no values of their own.
+_ALL = Group((), ())
 
 
-def answer_query(query: Query, store: CounterStore) -> Answer:
+def answer_query(query: Query, store: CounterReader) -> Answer:
     """
     Return the answer to a query.
 
@@ -38,6 +39,9 @@ def answer_query(query: Query, store: CounterStore) -> Answer:
         StorageError: the store cannot be read.
     """
     groups = match_groups(query, store.series(query.counter.name))
+    overflow = store.overflow(query.counter.name)
+    if overflow is not None and not query.filters:  # whether a filter would keep it, nobody knows
+        groups[overflow] = _ALL
     reader = _Reader(query, store)
     if query.measure.function == "count" and len(set(groups.values())) > query.series_max:
         return _answer_by_totals(query, reader, groups)
@@ -45,7 +49,7 @@ def answer_query(query: Query, store: CounterStore) -> Answer:
     present = {group for rows in read for group in rows if rows[group]} | (set() if query.by else {_ALL})
     totals = {group: total_of(read[0].get(group, {}), query.period, reader.fold) for group in present}
     shown = _choose(query, totals)
-    rest = present.difference(shown) if _needs_rest(query) else set()
+    rest = present.difference(shown) if _needs_rest(query, present) else set()
     tables = [
         Table(
             {group: rows.get(group, {}) for group in shown},
@@ -53,7 +57,7 @@ def answer_query(query: Query, store: CounterStore) -> Answer:
         )
         for rows in read
     ]
-    return build_answer(query, reader.fold, shown, tables, len(present))
+    return _build(query, reader, shown, tables, present)
 
 
 def _answer_by_totals(query: Query, reader: "_Reader", groups: Mapping[int, Group]) -> Answer:
@@ -65,13 +69,20 @@ def _answer_by_totals(query: Query, reader: "_Reader", groups: Mapping[int, Grou
     shown = _choose(query, {group: totals.get(group, 0) for group in present})
     own = set(shown)
     chosen = {series_id: group for series_id, group in groups.items() if group in own}
-    rest = [series_id for series_id in groups if series_id not in chosen] if _needs_rest(query) else []
+    rest = [series_id for series_id in groups if series_id not in chosen] if _needs_rest(query, present) else []
     tables = [Table(reader.read(chosen, period), reader.count_windows(rest, period)) for period in query.periods]
-    return build_answer(query, reader.fold, shown, tables, len(present))
+    return _build(query, reader, shown, tables, present)
+
+
+def _build(
+    query: Query, reader: "_Reader", shown: Sequence[Group], tables: Sequence[Table], present: Collection[Group]
+) -> Answer:
+    has_other = (query.other and len(present) > len(shown)) or (query.top is None and _has_overflow(query, present))
+    return build_answer(query, reader.fold, shown, tables, len(present) - _has_overflow(query, present), has_other=has_other)
 
 
 def _choose(query: Query, totals: Mapping[Group, Value]) -> list[Group]:
-    shown = rank(totals)[: query.series_max]
+    shown = rank({group: total for group, total in totals.items() if group != _ALL or not query.by})[: query.series_max]
     points = (query.to_ms - query.from_ms) // query.window_ms * len(query.periods)
     # Sliding and filling make points where there are no cells.
     if (query.lead_ms or query.fill) and points * len(shown) > CELLS_MAX:
@@ -83,14 +94,19 @@ def _choose(query: Query, totals: Mapping[Group, Value]) -> list[Group]:
     return shown
 
 
-def _needs_rest(query: Query) -> bool:
-    return query.other or query.show == "share"
+def _needs_rest(query: Query, present: Collection[Group]) -> bool:
+    return query.other or query.show == "share" or (query.top is None and _has_overflow(query, present))
+
+
+def _has_overflow(query: Query, present: Collection[Group]) -> bool:
+    """Return whether something was counted of groups above a counter's cap, which have no series of their own."""
+    return bool(query.by) and _ALL in present
 
 
 class _Reader:
     """Reads a query's cells, merged into its windows and groups; counts them against the bound."""
 
-    def __init__(self, query: Query, store: CounterStore) -> None:
+    def __init__(self, query: Query, store: CounterReader) -> None:
         self.fold = fold_measure(query)
         self._query = query
         self._store = store

@@ -65,8 +65,32 @@ class CounterAnswer(msgspec.Struct):
     windows: list[str]
     measures: list[str]
     keep: str | None
-    generation: int
-    since: TimeMs
+    generation: Annotated[int | str, msgspec.Meta(description="1, 2, …; on AWS a name, for none knows those before.")]
+    since: Annotated[TimeMs | None, msgspec.Meta(description="null: nothing was counted yet.")]
+
+
+class AwsAnswer(msgspec.Struct):
+    """The stack that counts."""
+
+    stack: str
+    region: str
+    stream: Annotated[str, msgspec.Meta(description="The Kinesis stream that takes events.")]
+    console: Annotated[str, msgspec.Meta(description="The address of AWS's console there.")]
+
+
+class CloudAlarmAnswer(msgspec.Struct):
+    """An alarm of the stack, as CloudWatch has it."""
+
+    name: str
+    state: str
+    since: Annotated[TimeMs, msgspec.Meta(description="Of the state.")]
+    reason: Annotated[str, msgspec.Meta(description="Why it is in this state, in CloudWatch's words.")]
+
+
+class CloudAlarmsAnswer(msgspec.Struct):
+    """The stack's alarms."""
+
+    alarms: Annotated[list[CloudAlarmAnswer] | None, msgspec.Meta(description="null: this server may not ask CloudWatch.")]
 
 
 class DefinitionAnswer(msgspec.Struct):
@@ -75,6 +99,7 @@ class DefinitionAnswer(msgspec.Struct):
     name: str
     stream: StreamAnswer
     counters: list[CounterAnswer]
+    aws: Annotated[AwsAnswer | None, msgspec.Meta(description="null: counted by this server itself.")] = None
 
 
 class LedgerAnswer(msgspec.Struct):
@@ -96,10 +121,12 @@ class ShardAnswer(msgspec.Struct):
     """How far one shard is counted."""
 
     shard: int
-    next_sequence: int
-    counted_sequence: int
-    lag_events: int
-    lag_ms: Annotated[int, msgspec.Meta(description="Age of the oldest event that is not counted yet; 0 when all are.")]
+    next_sequence: Annotated[int | None, msgspec.Meta(description="Of the next event to arrive; null on AWS.")]
+    counted_sequence: Annotated[int, msgspec.Meta(description="How many events of it are counted.")]
+    lag_events: Annotated[int | None, msgspec.Meta(description="How many wait; null: nobody knows how many.")]
+    lag_ms: Annotated[
+        int | None, msgspec.Meta(description="Age of the oldest event that is not counted yet; 0 when all are; null: unknown.")
+    ]
     clock_behind_ms: Annotated[int, msgspec.Meta(description="How far the clock is behind the newest arrival; mostly 0.")]
 
 
@@ -124,18 +151,21 @@ class HealthAnswer(msgspec.Struct):
     started: TimeMs
     ledger: LedgerAnswer
     shards: list[ShardAnswer]
-    disk: DiskAnswer
-    throughput: list[Minute]
-    backlog_events_max: int
+    disk: Annotated[DiskAnswer | None, msgspec.Meta(description="null on AWS.")]
+    throughput: Annotated[list[Minute] | None, msgspec.Meta(description="Of the last hour; null on AWS.")]
+    backlog_events_max: Annotated[int | None, msgspec.Meta(description="null on AWS.")]
     warnings: Annotated[list[str], msgspec.Meta(description="What a person should look at, in words.")]
+
+
+Number = Annotated[int | str, msgspec.Meta(description="A whole number; as text where it is above 2^53 - 1.")]
 
 
 class RejectedEventAnswer(msgspec.Struct):
     """An event that was refused, with its bytes."""
 
-    id: int
+    id: Number
     shard: int
-    sequence: int
+    sequence: Number
     arrival: TimeMs
     reason: str
     message: str
@@ -148,8 +178,9 @@ class RejectedAnswer(msgspec.Struct):
 
     total: int
     reasons: dict[str, int]
-    next: Annotated[int | None, msgspec.Meta(description="`before` of the next page.")]
+    next: Annotated[int | str | None, msgspec.Meta(description="`before` of the next page.")]
     events: list[RejectedEventAnswer]
+    newest: Annotated[int | None, msgspec.Meta(description="`total` and `reasons` are of so many; null: of all.")] = None
 
 
 class RetryAnswer(msgspec.Struct):
@@ -219,3 +250,4 @@ class ChangeMessage(msgspec.Struct):
     changed: list[ChangedWindows]
     ledger: LedgerAnswer
     alarms: AlarmsVersion
+    poll_ms: Annotated[int | None, msgspec.Meta(description="The stream ends here; come back after so long.")] = None

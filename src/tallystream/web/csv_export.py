@@ -16,26 +16,27 @@ def render_csv(query: Query, answer: Answer) -> bytes:
     """
     Return an answer as UTF-8 CSV by RFC 4180: a header, then a row for each point, series by series.
 
-    Columns: window_start (ISO 8601, UTC), the fields of `by`, `other` where asked for, the value, and `previous` where
-    compared. Text is always quoted, and begins with an apostrophe where a spreadsheet would take it for a formula; numbers
-    are bare. A missing field is NULL, a missing value is empty.
+    Columns: window_start (ISO 8601, UTC), the fields of `by`, `other` where asked for or needed, the value, and `previous`
+    where compared. Text is always quoted, and begins with an apostrophe where a spreadsheet would take it for a formula;
+    numbers are bare. A missing field is NULL, a missing value is empty.
     """
     return "".join(",".join(cells) + "\r\n" for cells in _rows(query, answer)).encode()
 
 
 def _rows(query: Query, answer: Answer) -> Iterator[list[str]]:
     value = answer.measure if query.show == "value" else f"{query.show} of {answer.measure}"
+    has_other = query.other or any(series.other for series in answer.series)
     columns = [
         "window_start",
         *query.by,
-        *(["other"] if query.other else []),
+        *(["other"] if has_other else []),
         value,
         *(["previous"] if query.has_previous else []),
     ]
     yield [_text(column) for column in columns]
     for series in answer.series:
         group = [_cell(series.group.get(field)) for field in query.by]
-        if query.other:
+        if has_other:
             group = [*([_text("")] * len(query.by) if series.other else group), _cell(series.other)]
         for start_ms, cells in _points(series):
             yield [format_time(start_ms), *group, *cells]

@@ -32,12 +32,11 @@ from tallystream.web.formats import (
 )
 from tallystream.web.group_commit import AnswerEncoder, GroupCommit, Outcome, Submission
 from tallystream.web.metrics import Metrics
+from tallystream.web.paths import EVENTS_PATH as EVENTS_PATH  # noqa: PLC0414  # for protocol.py, too
+from tallystream.web.paths import SEGMENT_CALLS
 from tallystream.web.services import Services
 
 logger = logging.getLogger(__name__)
-
-EVENTS_PATH: Final = "/v1/events"
-SEGMENT_CALLS: Final = ("track", "page", "screen", "identify", "group", "alias", "batch")
 
 PENDING_BYTES_MAX: Final = 64 * 1024 * 1024
 """Of all requests that a worker holds at once; past that, the next is asked to come again."""

@@ -17,7 +17,7 @@ from starlette.types import Message, Receive, Scope, Send
 
 from tallystream.core.errors import StorageError
 from tallystream.core.window import format_duration
-from tallystream.ports import AlarmStore, Change, CounterStore
+from tallystream.ports import AlarmStore, Change, CounterReader
 from tallystream.web.alarm_answers import count_in_alarm
 from tallystream.web.answer_types import AlarmsVersion, ChangedWindows, ChangeMessage, LedgerAnswer
 
@@ -36,7 +36,7 @@ _FULL: Final = b'{"error":"overloaded","message":"too many live connections; clo
 class LiveHub:
     """Knows who listens, and tells them. Also the ASGI application of the endpoint."""
 
-    def __init__(self, store: CounterStore, alarms: AlarmStore, now_ms: Callable[[], int]) -> None:
+    def __init__(self, store: CounterReader, alarms: AlarmStore | None, now_ms: Callable[[], int]) -> None:
         self._store = store
         self._alarms = alarms
         self._now_ms = now_ms
@@ -109,10 +109,22 @@ class LiveHub:
                 listener.offer(message)
             await asyncio.sleep(MESSAGE_EVERY_S - POLL_S)
 
-    def _versions(self) -> "_Versions":
-        return _Versions(self._store.version(), self._alarms.version())
+    async def answer_once(self, scope: Scope, receive: Receive, send: Send, poll_ms: int) -> None:  # noqa: ARG002  # ASGI's
+        """
+        Answer with one message, after which the stream ends and the browser comes back by itself.
 
-    def _message(self, since_version: int | None) -> "tuple[_Versions, bytes]":
+        For where a connection cannot stay open.
+        """
+        last_seen = Request(scope).headers.get("last-event-id", "")
+        since = int(last_seen) if last_seen.isdecimal() else None
+        _, message = await asyncio.to_thread(self._message, since, poll_ms)
+        await send({"type": "http.response.start", "status": 200, "headers": _HEADERS})
+        await send({"type": "http.response.body", "body": b"retry: %d\n%s" % (poll_ms, message)})
+
+    def _versions(self) -> "_Versions":
+        return _Versions(self._store.version(), self._alarms.version() if self._alarms else 0)
+
+    def _message(self, since_version: int | None, poll_ms: int | None = None) -> "tuple[_Versions, bytes]":
         """Return the newest versions, and a message of what changed since one of the counters (None: of nothing yet)."""
         # The versions first: a commit in between is told again with the next message, not lost.
         versions = self._versions()
@@ -122,7 +134,8 @@ class LiveHub:
             self._now_ms(),
             merge_changes(changes),
             LedgerAnswer.of(self._store.ledger()),
-            AlarmsVersion(versions.alarms, count_in_alarm(self._alarms.statuses())),
+            AlarmsVersion(versions.alarms, count_in_alarm(self._alarms.statuses()) if self._alarms else 0),
+            poll_ms,
         )
         return versions, b"id: %d\nevent: change\ndata: %s\n\n" % (versions.counters, msgspec.json.encode(data))
 

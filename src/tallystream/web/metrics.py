@@ -17,7 +17,7 @@ from prometheus_client.multiprocess import MultiProcessCollector
 from prometheus_client.registry import Collector
 
 from tallystream.core.alarm import State
-from tallystream.core.counting import group_values
+from tallystream.core.counting import Ledger, group_values
 from tallystream.core.definition import Counter as CounterDefinition
 from tallystream.core.group import GroupValue
 from tallystream.web.services import Services
@@ -38,10 +38,10 @@ disable_created_metrics()  # type: ignore[no-untyped-call]  # one more series fo
 
 
 class Metrics:
-    """What one worker process measures, and the page that shows it together with what the files hold."""
+    """What one worker process measures, and the page that shows it together with what is stored, as `stored` collects it."""
 
-    def __init__(self, services: Services) -> None:
-        self._services = services
+    def __init__(self, stored: Collector) -> None:
+        self._stored = stored
         self._registry = CollectorRegistry()
         self._requests = Counter(
             "tallystream_http_requests", "HTTP requests answered.", ["route", "method", "status"], registry=self._registry
@@ -63,9 +63,9 @@ class Metrics:
         counter.inc()
 
     def page(self) -> bytes:
-        """Return the whole text. Reads both files: not for the event loop. Raises StorageError."""
+        """Return the whole text. Reads what is stored: not for the event loop. Raises StorageError."""
         stored = CollectorRegistry()
-        stored.register(_Stored(self._services))
+        stored.register(self._stored)
         measured = self._registry
         if _MULTIPROCESS_VARIABLE in os.environ:
             measured = CollectorRegistry()
@@ -73,7 +73,19 @@ class Metrics:
         return generate_latest(stored) + generate_latest(measured)
 
 
-class _Stored(Collector):
+def collect_ledger(ledger: Ledger) -> Iterator[Metric]:
+    """Yield how events ended, as metric families."""
+    received = CounterMetricFamily("tallystream_events_received", "Events read from the stream, whatever became of them.")
+    received.add_metric([], ledger.received)
+    yield received
+    outcomes = CounterMetricFamily("tallystream_events", "Events by outcome.", labels=["outcome"])
+    for outcome, count in ledger._asdict().items():
+        if outcome != "received":
+            outcomes.add_metric([outcome], count)
+    yield outcomes
+
+
+class StoredMetrics(Collector):
     """What the stream and the counter store hold, as metric families."""
 
     def __init__(self, services: Services) -> None:
@@ -84,15 +96,7 @@ class _Stored(Collector):
 
     def collect(self) -> Iterator[Metric]:
         store, stream = self._services.store, self._services.stream
-        ledger = store.ledger()
-        received = CounterMetricFamily("tallystream_events_received", "Events read from the stream, whatever became of them.")
-        received.add_metric([], ledger.received)
-        yield received
-        outcomes = CounterMetricFamily("tallystream_events", "Events by outcome.", labels=["outcome"])
-        for outcome, count in ledger._asdict().items():
-            if outcome != "received":
-                outcomes.add_metric([outcome], count)
-        yield outcomes
+        yield from collect_ledger(store.ledger())
         positions = store.positions()
         lag = GaugeMetricFamily("tallystream_shard_lag_events", "Events stored and not yet counted.", labels=["shard"])
         for state in stream.shards():

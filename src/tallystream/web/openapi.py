@@ -1,5 +1,6 @@
 """`GET /v1/openapi.json`: an OpenAPI 3.1 document. Schemas come from the types of the answers, paths from the table below."""
 
+from collections.abc import Sequence
 from typing import Any, Final
 
 import msgspec
@@ -12,7 +13,6 @@ from tallystream.web import answer_types as answers
 from tallystream.web.alarm_operations import ALARM_OPERATIONS
 from tallystream.web.operation import DURATION, OBJECT, TEXT, TIME, Operation, Parameter
 from tallystream.web.rejected import RetryRequest
-from tallystream.web.services import Services
 from tallystream.web.session import SignIn
 
 OPENAPI_PATH: Final = "/v1/openapi.json"
@@ -193,17 +193,17 @@ _ERROR_TEXTS: Final = {
 }
 
 
-def openapi_document(version: str) -> dict[str, Any]:
+def openapi_document(version: str, operations: Sequence[Operation] = OPERATIONS) -> dict[str, Any]:
     """Return the document."""
     types: dict[type, None] = {answers.ErrorAnswer: None, answers.ChangeMessage: None}
-    for operation in OPERATIONS:
+    for operation in operations:
         for kind in (operation.answer, operation.body):
             if isinstance(kind, type):
                 types[kind] = None
     references, components = _as_numbers(msgspec.json.schema_components(types, ref_template="#/components/schemas/{name}"))
     schemas = dict(zip(types, references, strict=True))
     paths: dict[str, dict[str, Any]] = {}
-    for operation in OPERATIONS:
+    for operation in operations:
         paths.setdefault(operation.path, {})[operation.method] = _describe(operation, schemas)
     return {
         "openapi": "3.1.0",
@@ -282,9 +282,9 @@ def _operation_id(operation: Operation) -> str:
     return "_".join([operation.method, *words])
 
 
-def openapi_route(services: Services) -> Route:
+def openapi_route(version: str, operations: Sequence[Operation] = OPERATIONS) -> Route:
     """Return the route of the document, which is made once."""
-    body = msgspec.json.encode(openapi_document(services.version))
+    body = msgspec.json.encode(openapi_document(version, operations))
 
     async def openapi(_: Request) -> Response:
         return Response(body, media_type="application/json")

@@ -50,7 +50,7 @@ def read_integer(request: Request, name: str, least: int, most: int) -> int | No
     text = request.query_params.get(name)
     if text is None:
         return None
-    if not (text.isascii() and text.isdecimal() and len(text) < 20 and least <= int(text) <= most):
+    if not (text.isascii() and text.isdecimal() and len(text) <= len(str(most)) and least <= int(text) <= most):
         raise invalid(name, text, f"a whole number from {least} to {most}")
     return int(text)
 

@@ -13,12 +13,12 @@ from tallystream.core.definition import Definition
 from tallystream.core.errors import QueryError
 from tallystream.core.query import UnknownCounterError, parse_groups_query, parse_query
 from tallystream.core.series import find_values
-from tallystream.ports import CounterStore
+from tallystream.ports import CounterReader
 from tallystream.web.answer import answer_query
 from tallystream.web.answer_types import GroupsAnswer
 from tallystream.web.csv_export import render_csv
 from tallystream.web.errors import error_body
-from tallystream.web.services import Services
+from tallystream.web.services import ReadServices
 
 JSON_TYPE: Final = "application/json"
 CSV_TYPE: Final = "text/csv; charset=utf-8"
@@ -29,7 +29,7 @@ _encode = msgspec.json.Encoder(decimal_format="number").encode
 Handler = Callable[[Request], Response]
 
 
-def query_routes(services: Services) -> list[Route]:
+def query_routes(services: ReadServices) -> list[Route]:
     """Return the routes. The handlers are plain functions, which Starlette runs in a thread: the event loop stays free."""
 
     @_refusing
@@ -52,7 +52,7 @@ def query_routes(services: Services) -> list[Route]:
 
 
 def run_query(
-    parameters: Iterable[tuple[str, str]], definition: Definition, store: CounterStore, now_ms: int
+    parameters: Iterable[tuple[str, str]], definition: Definition, store: CounterReader, now_ms: int
 ) -> tuple[bytes, str]:
     """
     Return the body that answers a query, and its media type: the same bytes over HTTP and from `tally query --data`.

@@ -12,16 +12,18 @@ from starlette.responses import Response, StreamingResponse
 from starlette.routing import Route
 
 from tallystream.core.event import REASONS
-from tallystream.ports import CounterStore, RejectedEvent
+from tallystream.ports import CounterReader, RejectedEvent
 from tallystream.web.answer_types import RejectedAnswer, RejectedEventAnswer, RetryAnswer
 from tallystream.web.errors import RequestRefusedError
 from tallystream.web.parameters import ID_MAX, read_integer, read_json
-from tallystream.web.services import Services
+from tallystream.web.paths import RETRY_PATH
+from tallystream.web.services import ReadServices, Services
 from tallystream.web.status import answer
 
 _PAGE_EVENTS: Final = 50
 _PAGE_EVENTS_MAX: Final = 500
 _EXPORT_BYTES: Final = 256 * 1024
+_EXACT_MAX: Final = 2**53 - 1
 
 
 class RetryRequest(msgspec.Struct, forbid_unknown_fields=True):
@@ -30,13 +32,13 @@ class RetryRequest(msgspec.Struct, forbid_unknown_fields=True):
     reason: str | None = None
 
 
-def rejected_routes(services: Services) -> list[Route]:
-    """Return the routes."""
+def rejected_routes(services: ReadServices, id_max: int = ID_MAX) -> list[Route]:
+    """Return the routes of what is shown; ids are at most id_max."""
     store = services.store
 
     def rejected(request: Request) -> Response:
         reason = _reason(request.query_params.get("reason"))
-        before = read_integer(request, "before", 0, ID_MAX)
+        before = read_integer(request, "before", 0, id_max)
         limit = read_integer(request, "limit", 1, _PAGE_EVENTS_MAX) or _PAGE_EVENTS
         return answer(list_events(store, reason, before, limit))
 
@@ -50,6 +52,12 @@ def rejected_routes(services: Services) -> list[Route]:
         headers = {"content-disposition": disposition, "cache-control": "no-store"}
         return StreamingResponse(export_events(store, reason, raw=form == "raw"), headers=headers, media_type=media_type)
 
+    return [Route("/v1/rejected", rejected), Route("/v1/rejected/export", export)]
+
+
+def retry_route(services: Services) -> Route:
+    """Return the route of what judges again."""
+
     async def retry(request: Request) -> Response:
         wanted = await read_json(request, RetryRequest)
         reason = _reason(wanted.reason)
@@ -58,23 +66,20 @@ def rejected_routes(services: Services) -> list[Route]:
             RetryAnswer(ledger.received, ledger.counted, ledger.unmatched, ledger.late, ledger.duplicate, ledger.rejected)
         )
 
-    return [
-        Route("/v1/rejected", rejected),
-        Route("/v1/rejected/export", export),
-        Route("/v1/rejected/retry", retry, methods=["POST"]),
-    ]
+    return Route(RETRY_PATH, retry, methods=["POST"])
 
 
-def list_events(store: CounterStore, reason: str | None, before: int | None, limit: int) -> RejectedAnswer:
+def list_events(store: CounterReader, reason: str | None, before: int | None, limit: int) -> RejectedAnswer:
     """Return a page of the rejected events, newest first: the same over HTTP and from `tally rejected list --data`."""
-    reasons = store.rejected_reasons()
+    reasons, newest = store.reasons()
     events = store.rejected_events(reason, before, limit)
     has_more = bool(events) and bool(store.rejected_events(reason, events[-1].id, 1))
     return RejectedAnswer(
         total=sum(reasons.values()) if reason is None else reasons.get(reason, 0),
         reasons=reasons,
-        next=events[-1].id if has_more else None,
+        next=_shown(events[-1].id) if has_more else None,
         events=[describe_event(event) for event in events],
+        newest=newest,
     )
 
 
@@ -85,9 +90,9 @@ def describe_event(event: RejectedEvent) -> RejectedEventAnswer:
     except UnicodeDecodeError:
         data, encoding = pybase64.b64encode(event.data).decode(), "base64"
     return RejectedEventAnswer(
-        event.id,
+        _shown(event.id),
         event.shard,
-        event.sequence,
+        _shown(event.sequence),
         event.arrival_ms,
         event.reason,
         event.message,
@@ -96,7 +101,12 @@ def describe_event(event: RejectedEvent) -> RejectedEventAnswer:
     )
 
 
-def export_events(store: CounterStore, reason: str | None, *, raw: bool) -> Iterator[bytes]:
+def _shown(number: int) -> int | str:
+    """Return a number as JSON's readers can hold it: as text where it has more digits than a double."""
+    return number if number <= _EXACT_MAX else str(number)
+
+
+def export_events(store: CounterReader, reason: str | None, *, raw: bool) -> Iterator[bytes]:
     """Yield all rejected events, newest first, a line each, in pieces of about 256 KiB."""
     before: int | None = None
     while events := store.rejected_events(reason, before, _PAGE_EVENTS_MAX):

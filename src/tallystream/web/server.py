@@ -6,20 +6,21 @@ import uvicorn
 
 from tallystream.web.app import App
 from tallystream.web.protocol import IngestProtocol
+from tallystream.web.site import Site
 
 _KEEP_ALIVE_S = 75  # longer than the usual proxy keeps an idle connection, so that it is the proxy that closes it
 _SHUTDOWN_S = 5
 
 
 class Server(uvicorn.Server):
-    """Serves an App until `should_exit` is set, or SIGINT or SIGTERM comes."""
+    """Serves an application until `should_exit` is set, or SIGINT or SIGTERM comes."""
 
-    def __init__(self, app: App) -> None:
+    def __init__(self, app: Site) -> None:
         self._app = app
         super().__init__(
             uvicorn.Config(
                 app,
-                http=IngestProtocol,
+                http=IngestProtocol if isinstance(app, App) else "httptools",
                 loop="uvloop",
                 ws="none",
                 lifespan="on",

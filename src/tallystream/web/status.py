@@ -1,6 +1,6 @@
 """What the server says about itself: definition, ledger, health, readiness, sources, metrics."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Final
 
 import msgspec
@@ -9,10 +9,12 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from tallystream.core.clock import clock_warning
+from tallystream.core.definition import Definition
 from tallystream.core.errors import StorageError
 from tallystream.core.window import format_duration
 from tallystream.ports import ShardState
 from tallystream.web.answer_types import (
+    AwsAnswer,
     CounterAnswer,
     DefinitionAnswer,
     DiskAnswer,
@@ -25,7 +27,7 @@ from tallystream.web.answer_types import (
 from tallystream.web.backlog import backlog_events
 from tallystream.web.errors import error_body
 from tallystream.web.metrics import CONTENT_TYPE, Metrics
-from tallystream.web.services import Services
+from tallystream.web.services import Begun, Services
 
 _THROUGHPUT_MS: Final = 60 * 60_000
 _FAILURE_FRESH_MS: Final = 5_000
@@ -36,7 +38,8 @@ def status_routes(services: Services, metrics: Metrics, storage_failed_at_ms: Ca
     """Return the routes. `storage_failed_at_ms` tells when storing events failed, if it failed the last time."""
 
     def definition(_: Request) -> Response:
-        return answer(describe_definition(services))
+        generations = {each.counter: Begun(each.generation, each.since_ms) for each in services.store.generations()}
+        return answer(describe_definition(services.definition, generations))
 
     def ledger(_: Request) -> Response:
         return answer(LedgerAnswer.of(services.store.ledger()))
@@ -71,28 +74,25 @@ def status_routes(services: Services, metrics: Metrics, storage_failed_at_ms: Ca
     ]
 
 
-def describe_definition(services: Services) -> DefinitionAnswer:
+def describe_definition(
+    definition: Definition, generations: Mapping[str, Begun], aws: AwsAnswer | None = None
+) -> DefinitionAnswer:
     """Return the definition as in force."""
-    definition = services.definition
-    generations = {generation.counter: generation for generation in services.store.generations()}
-    counters = []
-    for counter in definition.counters:
-        generation = generations[counter.name]
-        counters.append(
-            CounterAnswer(
-                counter.name,
-                counter.where,
-                list(counter.group_by),
-                [format_duration(window_ms) for window_ms in counter.windows_ms],
-                [measure.name for measure in counter.measures],
-                None if counter.keep_ms is None else format_duration(counter.keep_ms),
-                generation.generation,
-                generation.since_ms,
-            )
+    counters = [
+        CounterAnswer(
+            counter.name,
+            counter.where,
+            list(counter.group_by),
+            [format_duration(window_ms) for window_ms in counter.windows_ms],
+            [measure.name for measure in counter.measures],
+            None if counter.keep_ms is None else format_duration(counter.keep_ms),
+            *generations[counter.name],
         )
+        for counter in definition.counters
+    ]
     stream = definition.stream
     described = StreamAnswer(stream.event_time, stream.shards, format_duration(stream.retention_ms))
-    return DefinitionAnswer(definition.name, described, counters)
+    return DefinitionAnswer(definition.name, described, counters, aws)
 
 
 def describe_health(services: Services) -> HealthAnswer:

@@ -1,4 +1,4 @@
-"""Emulators of AWS, which real clients talk to over HTTP."""
+"""Fixtures of emulators of AWS, which real clients talk to over HTTP. tests/conftest.py hands them to all tests."""
 
 from collections.abc import Callable, Iterator
 from itertools import count
@@ -61,7 +61,11 @@ def dynamodb(aws_environment: str) -> Any:
 @pytest.fixture
 def table_name(dynamodb: Any) -> str:
     """The name of a new table, made as the template makes it."""
-    name = f"table-{next(_numbers)}"
+    return create_table(dynamodb, f"table-{next(_numbers)}")
+
+
+def create_table(dynamodb: Any, name: str) -> str:
+    """Make a table as the template makes it; return its name."""
     dynamodb.create_table(
         TableName=name,
         AttributeDefinitions=[{"AttributeName": key, "AttributeType": "S"} for key in ("pk", "sk")],

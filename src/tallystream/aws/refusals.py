@@ -1,0 +1,37 @@
+"""What AWS refuses, as an error that says what is missing."""
+
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Final
+
+from tallystream.core.errors import TallystreamError
+
+_DENIED: Final = re.compile(r"not authorized to perform: (?P<action>[\w:*-]+)(?: on resource: (?P<resource>\S+))?")
+
+
+class DeployError(TallystreamError):
+    """AWS refused, or a stack is not in a state for what was asked."""
+
+
+@contextmanager
+def refusals() -> Iterator[None]:
+    """Turn what AWS refuses into an error that says which permission, credential or setting is missing."""
+    from botocore.exceptions import BotoCoreError, ClientError, NoCredentialsError, NoRegionError
+
+    try:
+        yield
+    except NoCredentialsError:
+        raise DeployError("there are no AWS credentials; set AWS_PROFILE, or log in with: aws configure") from None
+    except NoRegionError:
+        raise DeployError("no AWS region is chosen; give one with --region, or set AWS_REGION") from None
+    except ClientError as error:
+        said = error.response.get("Error", {}).get("Message", str(error))
+        if denied := _DENIED.search(said):
+            on = f" on {denied['resource']}" if denied["resource"] else ""
+            raise DeployError(
+                f"the permission {denied['action']}{on} is missing; have it added to your role or user"
+            ) from error
+        raise DeployError(f"AWS refused {error.operation_name}: {said}") from error
+    except BotoCoreError as error:
+        raise DeployError(f"AWS cannot be asked: {error}") from error
