@@ -114,7 +114,7 @@ def test_goes_on_at_once_after_sigkill_of_the_supervisor(tally_server: StartServ
 
 @pytest.mark.parametrize("module", ["counter_worker", "web_worker"])
 def test_a_killed_child_is_replaced_and_nothing_is_lost(tally_server: StartServer, module: str) -> None:
-    server = tally_server(DEFINITION)
+    server = tally_server(DEFINITION, "--workers", "1")
     server.send([EVENT])
     (pid,) = children(server)[module]
     os.kill(pid, signal.SIGKILL)
@@ -127,7 +127,7 @@ def test_a_killed_child_is_replaced_and_nothing_is_lost(tally_server: StartServe
 
 
 def test_a_disk_that_takes_nothing_for_a_while_loses_nothing(tally_server: StartServer) -> None:
-    server = tally_server(DEFINITION)
+    server = tally_server(DEFINITION, "--workers", "1")
     accepted = server.send([EVENT] * 10)["accepted"]
     wait_until(lambda: server.get("/v1/ledger")["counted"] == accepted, "the events to be counted")
     workers = [pid for pids in children(server).values() for pid in pids]

@@ -11,7 +11,7 @@ from tallystream.cli.definition import example_definition
 from tallystream.cli.options import read_definition
 from tallystream.cli.traffic import HISTORY_MS, TrafficSettings
 from tallystream.cli.up import describe
-from tallystream.local.app import PortInUseError, Started, StartError, UpSettings, read_tokens
+from tallystream.local.app import PortInUseError, Started, StartError, UpSettings, default_workers, read_tokens
 from tallystream.local.app import up as run
 from tallystream.local.data import DataDirectory
 from tallystream.local.logs import set_up_logs
@@ -51,7 +51,7 @@ def demo(port: int, data: Path, rate: float, history: int) -> None:
 
     try:
         run(
-            UpSettings(read_definition(config), data, HOST, port, 1, "text", tokens),
+            UpSettings(read_definition(config), data, HOST, port, default_workers(), "text", tokens),
             on_ready=lambda started: click.echo(_tour(started, data, history if is_new else 0)),
             more=traffic,
         )

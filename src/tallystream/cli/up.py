@@ -11,7 +11,7 @@ from tallystream.cli.definition import summarize_alarms
 from tallystream.cli.options import config_option, data_option, read_definition
 from tallystream.cli.up_aws import StackChoice, show_stack
 from tallystream.core.window import format_duration
-from tallystream.local.app import Started, UpSettings, read_tokens
+from tallystream.local.app import Started, UpSettings, default_workers, read_tokens
 from tallystream.local.app import up as run
 from tallystream.local.logs import FORMATS, set_up_logs
 
@@ -23,7 +23,13 @@ _log = logging.getLogger(__name__)
 @data_option
 @click.option("--host", default="127.0.0.1", show_default=True, help="The address to listen on.")
 @click.option("--port", type=click.IntRange(0, 65_535), default=8080, show_default=True, help="The port; 0 takes a free one.")
-@click.option("--workers", type=click.IntRange(1, 64), default=1, show_default=True, help="Processes that serve HTTP.")
+@click.option(
+    "--workers",
+    type=click.IntRange(1, 64),
+    default=default_workers,
+    show_default="2, or 1 on one processor",
+    help="Processes that serve HTTP.",
+)
 @click.option("--log-format", type=click.Choice(FORMATS), default="text", show_default=True, help="How log lines are written.")
 @click.option("--aws", "stack", metavar="STACK", help="Show what this stack counts on AWS, and count nothing here.")
 @click.option("--region", metavar="NAME", help="With --aws: AWS's region; by default that of your AWS settings.")

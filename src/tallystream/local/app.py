@@ -56,6 +56,11 @@ class UpSettings(NamedTuple):
     tokens: Tokens
 
 
+def default_workers() -> int:
+    """Return how many web workers to start where nobody says: two, if there are as many processors."""
+    return min(2, len(os.sched_getaffinity(0)))
+
+
 def up(
     settings: UpSettings, on_ready: Callable[[Started], None], more: Callable[[str], Sequence[ChildSpec]] = lambda _: ()
 ) -> None:
