@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.measure import Row
-from tallystream.core.definition import Definition, parse_definition
+from tallystream.core.definition import Definition
+from tallystream.core.definition_text import parse_definition
 from tallystream.engine.alarms import AlarmStep
 from tallystream.local.alarms import SQLiteAlarmStore
 from tallystream.local.counters import SQLiteCounterStore

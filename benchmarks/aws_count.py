@@ -19,7 +19,7 @@ from tallystream.aws.count import Counting, Delivery, Memory
 from tallystream.aws.records import KinesisEvent, read_event
 from tallystream.aws.rows import Layout
 from tallystream.aws.table import Operation, PutAll, Steps, Update
-from tallystream.core.definition import parse_definition
+from tallystream.core.definition_text import parse_definition
 
 RECORDS: Final = 1_000
 INVOCATIONS: Final = 50

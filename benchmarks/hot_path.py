@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from benchmarks.events import DEFINITION, make_events
 from benchmarks.measure import Row, alternate, median_ratio
 from tallystream.core.counting import Tallier
-from tallystream.core.definition import parse_definition
+from tallystream.core.definition_text import parse_definition
 from tallystream.core.event import Reader, decode_base64
 
 EVENTS = 100_000

@@ -38,7 +38,8 @@ from tallystream.cli.definition import example_definition
 from tallystream.cli.display import value_label
 from tallystream.cli.traffic import Visitors, live
 from tallystream.core.counting import Ledger
-from tallystream.core.definition import Definition, parse_definition
+from tallystream.core.definition import Definition
+from tallystream.core.definition_text import parse_definition
 from tallystream.core.errors import TallystreamError
 from tallystream.core.group import GroupValue
 from tallystream.local.clock import now_ms

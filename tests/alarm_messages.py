@@ -8,8 +8,9 @@ from msgspec.structs import replace
 from tallystream.core.alarm import DecidingDatapoint, State, Transition
 from tallystream.core.channel import Channel
 from tallystream.core.counting import group_key
-from tallystream.core.definition import Definition, parse_definition
-from tallystream.ports import AlarmKey, HistoryItem, Message
+from tallystream.core.definition import Definition
+from tallystream.core.definition_text import parse_definition
+from tallystream.ports.alarms import AlarmKey, HistoryItem, Message
 
 AT_MS = 1_795_428_000_000  # 2026-11-23 10:00 UTC
 HOSTILE = "a\u202egnp.exe<img src=x onerror=alert(1)>\"'&<!channel> @here \x1b[2J\r\nBcc: eve@example.com"

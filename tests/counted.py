@@ -7,7 +7,7 @@ from typing import Any
 from tallystream.core.definition import Definition
 from tallystream.engine.count import RunTallier
 from tallystream.local.counters import SQLiteCounterStore
-from tallystream.ports import Chunk
+from tallystream.ports.stream import Chunk
 
 ARRIVAL_MS = 1_795_433_580_000
 

@@ -12,7 +12,8 @@ from tallystream.aws.deploy import Account, Summary
 from tallystream.aws.package import build_package
 from tallystream.aws.template import make_stack
 from tallystream.aws.template_function import StackSettings
-from tallystream.core.definition import Definition, parse_definition
+from tallystream.core.definition import Definition
+from tallystream.core.definition_text import parse_definition
 
 
 class DeployedStack(NamedTuple):

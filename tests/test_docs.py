@@ -13,7 +13,7 @@ import pytest
 
 from tallystream.cli import main
 from tallystream.core.alarm import State, TreatMissingData
-from tallystream.core.definition import definition_schema, parse_definition
+from tallystream.core.definition_text import definition_schema, parse_definition
 from tallystream.core.evaluation import decide
 from tallystream.core.event import REASONS
 from tallystream.local.channels.webhook import sign

@@ -8,7 +8,7 @@ from tallystream.core.alarm import CounterSource, Value
 from tallystream.core.baseline import Expectation, history_spans, learn
 from tallystream.core.definition import Counter
 from tallystream.core.window import Window
-from tallystream.ports import CounterReader
+from tallystream.ports.counters import CounterReader
 
 Rows = dict[int, Value]
 """Window start → value, ascending. A window without a row, or whose measure has no value, is left out."""

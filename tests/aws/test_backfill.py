@@ -14,7 +14,7 @@ from tallystream.aws.backfill import Checkpoint, CheckpointError, StreamSink
 from tallystream.aws.producer import LINE_BYTES_MAX, RECORD_BYTES, Limits, Pace, Producer, ProducerError, Record, pack
 from tallystream.aws.records import lines_of_record
 from tallystream.aws.refusals import DeployError
-from tallystream.ports import SourcePosition, SourceRange
+from tallystream.ports.stream import SourcePosition, SourceRange
 from tests.aws.proxy import Fault, FaultyProxy
 from tests.waiting import wait_until
 

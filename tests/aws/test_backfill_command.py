@@ -14,10 +14,10 @@ import pytest
 from click.testing import CliRunner, Result
 
 from tallystream.cli import main
-from tallystream.core.definition import parse_definition
+from tallystream.core.definition_text import parse_definition
 from tallystream.local.blocks import PIECE_BYTES_MAX
 from tallystream.local.data import DataDirectory
-from tallystream.ports import Append
+from tallystream.ports.stream import Append
 from tests.aws.test_backfill import events, sent_to
 from tests.waiting import wait_until
 

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from tallystream.aws.cost import CostError, Estimate, Load, estimate
 from tallystream.aws.prices import AS_OF
 from tallystream.aws.template_function import StackSettings
-from tallystream.core.definition import parse_definition
+from tallystream.core.definition_text import parse_definition
 
 EXAMPLE = parse_definition(resources.files("tallystream").joinpath("example.toml").read_text(encoding="utf-8"))
 SMALLEST = 'name = "x"\n[stream]\nevent_time = "t"\nshards = 1\n[[counter]]\nname = "all"\nwindows = ["1m"]\n'

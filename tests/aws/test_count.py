@@ -9,7 +9,7 @@ from tallystream.aws.count import Counting, Delivery, Memory
 from tallystream.aws.records import Batch, pad_sequence
 from tallystream.aws.rows import OVERFLOW, Layout, ledger_key, read_cell_key
 from tallystream.aws.table import Admit, Below, Find, Item, Operation, PutAll, Update, perform_all
-from tallystream.core.definition import parse_definition
+from tallystream.core.definition_text import parse_definition
 from tallystream.testing import MemoryTable, Record, batch_of
 from tests.kpl import aggregate
 

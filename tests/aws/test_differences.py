@@ -12,7 +12,8 @@ from tallystream.aws.recount import Record as Retained
 from tallystream.aws.recount import ShardRecount
 from tallystream.aws.rows import Layout, ledger_key, read_cell_key
 from tallystream.aws.table import Item, Key, perform_all
-from tallystream.core.definition import Definition, parse_definition
+from tallystream.core.definition import Definition
+from tallystream.core.definition_text import parse_definition
 from tallystream.testing import MemoryTable, Record, batch_of
 
 MINUTE_MS = 60_000

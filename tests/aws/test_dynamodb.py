@@ -15,7 +15,7 @@ from tallystream.aws.dynamodb import ATTEMPTS_MAX, DynamoDBTable, TableBusyError
 from tallystream.aws.handlers import CountFunction
 from tallystream.aws.rows import Layout, ledger_key, read_cell_key
 from tallystream.aws.table import Admit, At, Find, Item, Key, PutAll, Table, Update
-from tallystream.core.definition import parse_definition
+from tallystream.core.definition_text import parse_definition
 from tests.aws.proxy import Fault, FaultyProxy
 
 NOW_MS = 1_795_433_640_000

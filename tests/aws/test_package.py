@@ -18,7 +18,8 @@ import pytest
 from tallystream.aws.function import DEFINITION
 from tallystream.aws.package import BYTES_MAX, Package, PackageError, Target, build_package, imported_modules
 from tallystream.aws.template_function import WRAPPER
-from tallystream.core.definition import Definition, parse_definition
+from tallystream.core.definition import Definition
+from tallystream.core.definition_text import parse_definition
 from tests.aws.lambda_api import start
 
 EXAMPLE = parse_definition(resources.files("tallystream").joinpath("example.toml").read_text(encoding="utf-8"))

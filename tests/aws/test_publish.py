@@ -20,7 +20,7 @@ from tallystream.aws.publish import METRICS_MAX, Datum, Publisher, cut_requests
 from tallystream.aws.reading import TableReader
 from tallystream.aws.rows import OVERFLOW, Layout
 from tallystream.aws.table import Key, perform_all
-from tallystream.core.definition import parse_definition
+from tallystream.core.definition_text import parse_definition
 from tallystream.testing import MemoryTable, Record, batch_of
 from tests.aws.proxy import FaultyProxy
 

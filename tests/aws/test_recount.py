@@ -8,7 +8,7 @@ import pytest
 from tallystream.aws import recount
 from tallystream.aws.records import pad_sequence
 from tallystream.aws.recount import Record, ShardRecount
-from tallystream.core.definition import parse_definition
+from tallystream.core.definition_text import parse_definition
 from tests.kpl import aggregate
 
 DEFINITION = """

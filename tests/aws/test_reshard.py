@@ -25,7 +25,7 @@ from tallystream.aws.retained import RetainedStream
 from tallystream.aws.rows import Layout, read_cell_key
 from tallystream.aws.table import Key
 from tallystream.aws.verify import DynamoDBRows, Verification, Verifier
-from tallystream.core.definition import parse_definition
+from tallystream.core.definition_text import parse_definition
 from tests.aws.proxy import Fault, FaultyProxy
 from tests.aws.reshard import Poller, Stream
 from tests.kpl import aggregate

@@ -23,7 +23,7 @@ from tallystream.aws.rows import (
 from tallystream.aws.table import PutAll, item_key
 from tallystream.core.aggregate import FieldPartial, Partial
 from tallystream.core.counting import CellKey, RejectedLine, group_key
-from tallystream.core.definition import parse_definition
+from tallystream.core.definition_text import parse_definition
 from tallystream.testing import MemoryTable
 
 DEFINITION = parse_definition("""

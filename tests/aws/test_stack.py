@@ -13,7 +13,7 @@ from tallystream.aws.deploy import Account, Summary
 from tallystream.aws.package import build_package
 from tallystream.aws.template import make_stack
 from tallystream.aws.template_function import StackSettings
-from tallystream.core.definition import parse_definition
+from tallystream.core.definition_text import parse_definition
 from tests.waiting import wait_until
 
 DEFINITION = parse_definition("""

@@ -18,7 +18,8 @@ from tallystream.aws.template import Stack, TemplateError, make_stack, render
 from tallystream.aws.template_function import StackSettings
 from tallystream.core.alarm import Actions, CompositeAlarm, CounterSource, FixedThreshold, MetricAlarm
 from tallystream.core.channel import CommandChannel, EmailChannel
-from tallystream.core.definition import Counter, Definition, Measure, Stream, parse_definition
+from tallystream.core.definition import Counter, Definition, Measure, Stream
+from tallystream.core.definition_text import parse_definition
 from tallystream.core.errors import DefinitionError
 from tests.aws.definitions import EVERYTHING
 

@@ -13,7 +13,7 @@ from tallystream.aws.recount import Record
 from tallystream.aws.retained import Page
 from tallystream.aws.rows import Layout, ledger_key
 from tallystream.aws.verify import Reading, Verifier
-from tallystream.core.definition import parse_definition
+from tallystream.core.definition_text import parse_definition
 from tallystream.testing import MemoryTable
 
 DEFINITION = parse_definition("""

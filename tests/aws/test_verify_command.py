@@ -18,7 +18,7 @@ from tallystream.aws.rows import Layout
 from tallystream.aws.template import make_stack
 from tallystream.aws.template_function import StackSettings
 from tallystream.cli import main
-from tallystream.core.definition import parse_definition
+from tallystream.core.definition_text import parse_definition
 from tests.kpl import aggregate
 from tests.waiting import wait_until
 

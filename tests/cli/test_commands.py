@@ -15,7 +15,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from tallystream.core.definition import parse_definition
+from tallystream.core.definition_text import parse_definition
 from tests.conftest import StartServer
 from tests.plain import DEFINITION
 from tests.server import TALLY, tally_environment

@@ -14,7 +14,7 @@ import pytest
 from click.testing import CliRunner, Result
 
 from tallystream.cli import main
-from tallystream.core.definition import parse_definition
+from tallystream.core.definition_text import parse_definition
 from tallystream.local.counters import SQLiteCounterStore
 from tests.conftest import StartServer
 from tests.counted import count_events

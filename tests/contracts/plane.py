@@ -11,12 +11,14 @@ from tallystream.aws.rows import Layout
 from tallystream.aws.store import TableCounterReader
 from tallystream.aws.table import Table
 from tallystream.core.chunk_tally import ChunkTallier
-from tallystream.core.definition import Definition, parse_definition
+from tallystream.core.definition import Definition
+from tallystream.core.definition_text import parse_definition
 from tallystream.core.event import Reader
 from tallystream.engine.count import CountStep
 from tallystream.local.counters import SQLiteCounterStore
 from tallystream.local.stream import SQLiteStream
-from tallystream.ports import Append, CounterReader
+from tallystream.ports.counters import CounterReader
+from tallystream.ports.stream import Append
 
 NOW_MS = 1_795_433_580_000  # 2026-11-23T11:33:00Z
 

@@ -1,4 +1,4 @@
-"""What every alarm store promises (ports.AlarmStore)."""
+"""What every alarm store promises (ports.alarms.AlarmStore)."""
 
 from collections.abc import Iterator
 from decimal import Decimal
@@ -8,7 +8,7 @@ import pytest
 
 from tallystream.core.alarm import DecidingDatapoint, State, Transition
 from tallystream.local.alarms import SQLiteAlarmStore
-from tallystream.ports import (
+from tallystream.ports.alarms import (
     RETRY_PAUSE_MS_MAX,
     Acknowledgement,
     AlarmChange,

@@ -1,5 +1,5 @@
 """
-What everybody who shows counts may rely on (ports.CounterReader), wherever they are: in SQLite, in the AWS plane's table in
+What everybody who shows counts may rely on (ports.counters.CounterReader), wherever they are: in SQLite, in the AWS plane's table in
 memory, in DynamoDB on an emulator, and in DynamoDB on AWS where TALLY_TEST_AWS is set.
 """
 
@@ -21,7 +21,7 @@ from tallystream.core.counting import Ledger
 from tallystream.core.definition import Definition
 from tallystream.core.query import parse_query
 from tallystream.core.series import Answer
-from tallystream.ports import Reasons
+from tallystream.ports.counters import Reasons
 from tallystream.testing import MemoryTable
 from tallystream.web.answer import answer_query
 from tests.contracts.plane import (

@@ -1,4 +1,4 @@
-"""What a counter store promises beyond being read (ports.CounterStore), with the count step that feeds it."""
+"""What a counter store promises beyond being read (ports.counters.CounterStore), with the count step that feeds it."""
 
 import json
 from collections.abc import Callable, Iterator
@@ -13,7 +13,8 @@ from tallystream.core import chunk_tally
 from tallystream.core.aggregate import finish
 from tallystream.core.chunk_tally import ChunkTallier, ChunkTally
 from tallystream.core.counting import Ledger, Tally
-from tallystream.core.definition import Definition, parse_definition
+from tallystream.core.definition import Definition
+from tallystream.core.definition_text import parse_definition
 from tallystream.core.errors import StorageError
 from tallystream.core.event import Batch, Reader
 from tallystream.engine.count import RunTallier
@@ -21,7 +22,8 @@ from tallystream.engine.retry import retry_rejected
 from tallystream.local import expiry
 from tallystream.local.counters import SQLiteCounterStore
 from tallystream.local.expiry import REJECTED_KEPT_MS
-from tallystream.ports import Chunk, RejectedEvent
+from tallystream.ports.counters import RejectedEvent
+from tallystream.ports.stream import Chunk
 from tests.contracts.plane import DEFINITION, NOW_MS, LocalPlane, definition
 
 DAY_MS = 86_400_000

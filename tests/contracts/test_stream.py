@@ -1,4 +1,4 @@
-"""What every stream promises (ports.Stream)."""
+"""What every stream promises (ports.stream.Stream)."""
 
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -7,10 +7,10 @@ from pathlib import Path
 import pytest
 
 from tallystream.core.chunk_tally import ChunkTally, StoredTally
-from tallystream.core.definition import parse_definition
+from tallystream.core.definition_text import parse_definition
 from tallystream.core.errors import StorageError
 from tallystream.local.stream import SQLiteStream
-from tallystream.ports import Append, Appended, Chunk, SourcePosition, SourceRange, Stream
+from tallystream.ports.stream import Append, Appended, Chunk, SourcePosition, SourceRange, Stream
 
 DEFINITION = """
 name = "test"

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tallystream.core.aggregate import NUMBER_MAX, Partial, aggregate_field, empty, exact_number, finish, merge
-from tallystream.core.definition import parse_definition
+from tallystream.core.definition_text import parse_definition
 
 DEFINITION = parse_definition("""
 name = "test"

@@ -20,7 +20,7 @@ from tallystream.core.alarm import (
 )
 from tallystream.core.alarm_definition import alarm_fingerprint
 from tallystream.core.channel import Channel, CommandChannel, EmailChannel, SlackChannel, WebhookChannel
-from tallystream.core.definition import definition_schema, parse_definition
+from tallystream.core.definition_text import definition_schema, parse_definition
 from tallystream.core.errors import DefinitionError, Problem
 from tallystream.core.mute import WEEKDAYS, MuteSchedule
 

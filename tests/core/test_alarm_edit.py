@@ -9,7 +9,8 @@ from msgspec.structs import replace
 
 from tallystream.core.alarm import Actions, Alarm, CounterSource, FixedThreshold, MetricAlarm
 from tallystream.core.alarm_edit import edit_alarm
-from tallystream.core.definition import Definition, parse_definition
+from tallystream.core.definition import Definition
+from tallystream.core.definition_text import parse_definition
 from tallystream.core.errors import DefinitionError
 
 TEXT = """

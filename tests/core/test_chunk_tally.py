@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 from tallystream.core import chunk_tally
 from tallystream.core.chunk_tally import ChunkTallier, StoredTally
 from tallystream.core.counting import Tallier
-from tallystream.core.definition import Definition, parse_definition
+from tallystream.core.definition import Definition
+from tallystream.core.definition_text import parse_definition
 from tallystream.core.event import Reader
 from tests.core.test_counting import DEFINITION, MINUTE_MS, lines_of_events
 

@@ -20,7 +20,7 @@ from tallystream.core.counting import (
     group_values,
     merge_tallies,
 )
-from tallystream.core.definition import parse_definition
+from tallystream.core.definition_text import parse_definition
 from tallystream.core.event import Reader
 from tests.oracle import OracleCounter, recount
 

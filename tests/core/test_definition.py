@@ -14,16 +14,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tallystream.core.definition import (
-    Browser,
-    Counter,
-    Definition,
-    Measure,
-    Stream,
-    definition_schema,
-    fingerprint,
-    parse_definition,
-)
+from tallystream.core.definition import Browser, Counter, Definition, Measure, Stream, fingerprint
+from tallystream.core.definition_text import definition_schema, parse_definition
 from tallystream.core.errors import DefinitionError, Problem, QueryError, TallystreamError, render_problems
 
 EXAMPLE = resources.files("tallystream").joinpath("example.toml").read_text()

@@ -8,7 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tallystream.core.definition import Definition, parse_definition
+from tallystream.core.definition import Definition
+from tallystream.core.definition_text import parse_definition
 from tallystream.core.event import EVENT_BYTES_MAX, REASONS, Reader, decode_base64
 
 ARRIVAL_MS = 1_795_433_587_123

@@ -4,7 +4,7 @@ import re
 
 import pytest
 
-from tallystream.core.definition import parse_definition
+from tallystream.core.definition_text import parse_definition
 from tallystream.core.errors import QueryError
 from tallystream.core.query import Query, UnknownCounterError, parse_groups_query, parse_query
 from tallystream.core.relative_time import TIME_MS_MIN

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tallystream.core.aggregate import Partial, aggregate_field
-from tallystream.core.definition import parse_definition
+from tallystream.core.definition_text import parse_definition
 from tallystream.core.group import GroupValue
 from tallystream.core.query import Query, parse_groups_query, parse_query
 from tallystream.core.series import (

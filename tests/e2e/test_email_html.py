@@ -8,7 +8,7 @@ from playwright.sync_api import Browser, Locator, Page
 
 from tallystream.engine.message import describe
 from tallystream.engine.message_html import html
-from tallystream.ports import Message
+from tallystream.ports.alarms import Message
 from tests.alarm_messages import DEFINITION, ONE, SEVERAL, item, message, points
 
 Scheme = Literal["light", "dark"]

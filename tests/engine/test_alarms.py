@@ -9,7 +9,7 @@ from typing import Any, cast
 import pytest
 
 from tallystream.core.alarm import State
-from tallystream.core.definition import parse_definition
+from tallystream.core.definition_text import parse_definition
 from tallystream.datapoints import read_columns
 from tallystream.engine import alarm_values
 from tallystream.engine.alarms import AlarmStep, counted_until, measure_system
@@ -17,7 +17,9 @@ from tallystream.engine.count import CountStep
 from tallystream.local.alarms import SQLiteAlarmStore
 from tallystream.local.counters import SQLiteCounterStore
 from tallystream.local.stream import SQLiteStream
-from tallystream.ports import AlarmKey, AlarmStore, Append, ChannelTiming, CounterStore
+from tallystream.ports.alarms import AlarmKey, AlarmStore, ChannelTiming
+from tallystream.ports.counters import CounterStore
+from tallystream.ports.stream import Append
 
 NOW_MS = 1_795_433_580_000  # 2026-11-23T11:33:00Z, a Monday
 MINUTE_MS, HOUR_MS, DAY_MS = 60_000, 3_600_000, 86_400_000

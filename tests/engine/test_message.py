@@ -12,7 +12,7 @@ from msgspec.structs import replace
 from tallystream.engine.message import DETAILS_MAX, LINES_MAX, describe, number, subject, text
 from tallystream.engine.message_html import html
 from tallystream.engine.message_json import message_json
-from tallystream.ports import Message
+from tallystream.ports.alarms import Message
 from tests.alarm_messages import AT_MS, DEFINITION, HOSTILE, ONE, SEVERAL, item, message, points
 
 

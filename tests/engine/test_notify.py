@@ -11,7 +11,7 @@ from tallystream.core.alarm import Transition
 from tallystream.core.errors import StorageError
 from tallystream.engine.notify import GIVEN_UP_ATTEMPTS, GIVEN_UP_MS, DeliveryError, NotifyStep, retry_pause_ms
 from tallystream.local.alarms import SQLiteAlarmStore
-from tallystream.ports import RETRY_PAUSE_MS_MAX, AlarmChange, AlarmKey, Message
+from tallystream.ports.alarms import RETRY_PAUSE_MS_MAX, AlarmChange, AlarmKey, Message
 
 NOW_MS = 1_795_433_580_000
 

@@ -19,11 +19,11 @@ from types import SimpleNamespace
 import msgspec
 import pytest
 
-from tallystream.core.definition import parse_definition
+from tallystream.core.definition_text import parse_definition
 from tallystream.local import alarm_worker
 from tallystream.local.channels import make_senders
 from tallystream.local.data import DataDirectory
-from tallystream.ports import AlarmKey
+from tallystream.ports.alarms import AlarmKey
 from tests.conftest import StartServer
 from tests.server import TallyServer
 from tests.waiting import wait_until

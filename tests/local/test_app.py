@@ -15,7 +15,7 @@ from typing import Any
 import httpx
 import pytest
 
-from tallystream.core.definition import parse_definition
+from tallystream.core.definition_text import parse_definition
 from tallystream.core.errors import TallystreamError
 from tallystream.local.app import listen, read_tokens, refuse_open_address
 from tallystream.local.data import DataDirectory

@@ -10,13 +10,14 @@ from pathlib import Path
 import pytest
 
 from tallystream.core.alarm import Transition
-from tallystream.core.definition import parse_definition
+from tallystream.core.definition_text import parse_definition
 from tallystream.core.errors import StorageError
 from tallystream.local.backup import BackupError, backup, restore
 from tallystream.local.data import DataDirectory
 from tallystream.local.lock import DirectoryInUseError
 from tallystream.local.verify import verify
-from tallystream.ports import AlarmChange, AlarmKey, Append, ChannelTiming
+from tallystream.ports.alarms import AlarmChange, AlarmKey, ChannelTiming
+from tallystream.ports.stream import Append
 from tests.conftest import StartServer
 from tests.plain import DEFINITION, line
 from tests.waiting import wait_until

@@ -12,7 +12,7 @@ from tallystream.core.channel import CommandChannel
 from tallystream.engine.notify import DeliveryError
 from tallystream.local.channels import make_senders
 from tallystream.local.channels.command import CommandSender
-from tallystream.ports import Message
+from tallystream.ports.alarms import Message
 from tests.alarm_messages import DEFINITION, HOSTILE, ONE, SEVERAL, definition_with, item, message
 from tests.waiting import wait_until
 

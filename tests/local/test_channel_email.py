@@ -20,7 +20,7 @@ from tallystream.core.channel import EmailChannel
 from tallystream.engine.notify import DeliveryError
 from tallystream.local.channels import make_senders
 from tallystream.local.channels.email import EmailSender, compose
-from tallystream.ports import Message
+from tallystream.ports.alarms import Message
 from tests.alarm_messages import DEFINITION, HOSTILE, ONE, SEVERAL, definition_with, item, message
 from tests.peers import Certificates, Peer, Talk, dripping, hanging, mail_server
 

@@ -20,7 +20,7 @@ from tallystream.local.channels.connection import is_public
 from tallystream.local.channels.post import Target
 from tallystream.local.channels.slack import payload
 from tallystream.local.channels.webhook import WebhookSender
-from tallystream.ports import Message
+from tallystream.ports.alarms import Message
 from tests.alarm_messages import DEFINITION, HOSTILE, ONE, SEVERAL, definition_with, item, message
 from tests.peers import Certificates, Peer, Request, Talk, answering, dripping, hanging, read_request
 

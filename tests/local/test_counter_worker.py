@@ -8,14 +8,15 @@ from pathlib import Path
 
 import pytest
 
-from tallystream.core.definition import Definition, parse_definition
+from tallystream.core.definition import Definition
+from tallystream.core.definition_text import parse_definition
 from tallystream.core.errors import StorageError
 from tallystream.local import counter_worker
 from tallystream.local.clock import now_ms
 from tallystream.local.counters import SQLiteCounterStore
 from tallystream.local.data import DataDirectory
 from tallystream.local.stream import SQLiteStream
-from tallystream.ports import Append
+from tallystream.ports.stream import Append
 
 DEFINITION = parse_definition("""
 name = "test"

@@ -14,7 +14,7 @@ import pytest
 import zstandard
 
 from tallystream.core.counting import Ledger
-from tallystream.core.definition import parse_definition
+from tallystream.core.definition_text import parse_definition
 from tallystream.local.counters import SQLiteCounterStore
 from tallystream.local.data import DataDirectory
 from tallystream.local.direct import DirectSink

@@ -8,7 +8,7 @@ import pytest
 
 from tallystream.core.alarm import Transition
 from tallystream.local.alarms import SQLiteAlarmStore
-from tallystream.ports import AlarmChange, AlarmKey, ChannelTiming
+from tallystream.ports.alarms import AlarmChange, AlarmKey, ChannelTiming
 
 NOW_MS = 1_795_433_580_000
 DAY_MS = 86_400_000

@@ -16,7 +16,7 @@ import pytest
 from tallystream.local.ingest import PositionError, ingest
 from tallystream.local.source import FileSource
 from tallystream.local.upload import UploadError, UploadSink
-from tallystream.ports import SourcePosition, SourceRange
+from tallystream.ports.stream import SourcePosition, SourceRange
 from tests.conftest import StartServer
 from tests.plain import DEFINITION, line
 from tests.server import TALLY, TallyServer, tally_environment

@@ -11,7 +11,8 @@ from pathlib import Path
 import pytest
 
 from tallystream.core.alarm import Transition
-from tallystream.core.definition import Definition, parse_definition
+from tallystream.core.definition import Definition
+from tallystream.core.definition_text import parse_definition
 from tallystream.core.errors import StorageError
 from tallystream.engine.count import CountStep
 from tallystream.engine.retry import retry_rejected
@@ -20,7 +21,8 @@ from tallystream.local.counters import SQLiteCounterStore
 from tallystream.local.data import DataDirectory
 from tallystream.local.stream import SQLiteStream
 from tallystream.local.verify import verify
-from tallystream.ports import AlarmChange, AlarmKey, Append
+from tallystream.ports.alarms import AlarmChange, AlarmKey
+from tallystream.ports.stream import Append
 
 HOUR_MS = 3_600_000
 NOW_MS = 1_790_000_000_000

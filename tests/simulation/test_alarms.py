@@ -20,14 +20,15 @@ from typing import Any, Literal, NamedTuple, cast
 import pytest
 
 from tallystream.core.alarm import NEW
-from tallystream.core.definition import parse_definition
+from tallystream.core.definition_text import parse_definition
 from tallystream.core.errors import StorageError
 from tallystream.engine.alarms import AlarmStep
 from tallystream.engine.count import CountStep
 from tallystream.engine.notify import DeliveryError, NotifyStep
 from tallystream.local.alarms import SQLiteAlarmStore
 from tallystream.local.data import DataDirectory
-from tallystream.ports import Acknowledgement, AlarmChange, AlarmKey, AlarmStore, Append, HistoryItem, Message
+from tallystream.ports.alarms import Acknowledgement, AlarmChange, AlarmKey, AlarmStore, HistoryItem, Message
+from tallystream.ports.stream import Append
 
 SCHEDULES = int(os.environ.get("TALLY_SOAK_SCHEDULES") or 20)
 ACTIONS = 120  # of a schedule

@@ -24,7 +24,7 @@ from tallystream.aws.count import Counting
 from tallystream.aws.records import pad_sequence
 from tallystream.aws.rows import OVERFLOW, Layout, read_cell_key
 from tallystream.aws.table import At, Below
-from tallystream.core.definition import parse_definition
+from tallystream.core.definition_text import parse_definition
 from tallystream.testing import Containers, EventSourceMapping, MemoryStream, MemoryTable
 from tests.kpl import aggregate
 from tests.oracle import OracleCounter, recount

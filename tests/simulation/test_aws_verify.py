@@ -18,7 +18,7 @@ from tallystream.aws.retained import Page
 from tallystream.aws.rows import Layout, read_cell_key
 from tallystream.aws.table import Item, Key, Operation
 from tallystream.aws.verify import Clock, Verification, Verifier
-from tallystream.core.definition import parse_definition
+from tallystream.core.definition_text import parse_definition
 from tallystream.testing import Containers, EventSourceMapping, MemoryStream, MemoryTable
 from tests.simulation.test_aws_counting import COUNTING, FAULTS_MAX, GROUPS_MAX, START_MS, draw_stream
 

@@ -8,13 +8,13 @@ from pathlib import Path
 
 import pytest
 
-from tallystream.core.definition import parse_definition
+from tallystream.core.definition_text import parse_definition
 from tallystream.engine.count import CountStep
 from tallystream.engine.retry import retry_rejected
 from tallystream.local.counter_worker import prune
 from tallystream.local.data import DataDirectory
 from tallystream.local.verify import verify
-from tallystream.ports import Append
+from tallystream.ports.stream import Append
 
 START_MS = 1_795_433_580_000
 MINUTE_MS = 60_000

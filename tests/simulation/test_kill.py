@@ -20,7 +20,7 @@ from typing import Any
 
 import httpx
 
-from tallystream.core.definition import parse_definition
+from tallystream.core.definition_text import parse_definition
 from tallystream.local.counters import SQLiteCounterStore
 from tests.oracle import OracleCounter, recount
 from tests.server import TALLY, TallyServer, children_of, tally_environment

@@ -11,14 +11,15 @@ from typing import Any, Protocol
 import httpx
 import pytest
 
-from tallystream.core.definition import Definition, parse_definition
+from tallystream.core.definition import Definition
+from tallystream.core.definition_text import parse_definition
 from tallystream.engine.count import CountStep
 from tallystream.engine.retry import retry_rejected
 from tallystream.local.alarms import SQLiteAlarmStore
 from tallystream.local.clock import now_ms
 from tallystream.local.counters import SQLiteCounterStore
 from tallystream.local.stream import SQLiteStream
-from tallystream.ports import Stream
+from tallystream.ports.stream import Stream
 from tallystream.web.app import App, create_app
 from tallystream.web.server import Server
 from tallystream.web.services import DiskUsage, Services, Tokens

@@ -10,7 +10,7 @@ import pytest
 from tallystream.core.alarm import DecidingDatapoint, State, Transition
 from tallystream.core.alarm_definition import alarm_fingerprint
 from tallystream.local.clock import now_ms
-from tallystream.ports import AlarmChange, AlarmKey
+from tallystream.ports.alarms import AlarmChange, AlarmKey
 from tallystream.web.services import Tokens
 from tests.web.conftest import StartWeb, Web
 from tests.web.test_live import listening

@@ -14,7 +14,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tallystream.core.definition import parse_definition
+from tallystream.core.definition_text import parse_definition
 from tallystream.core.errors import QueryError
 from tallystream.local.counters import SQLiteCounterStore
 from tallystream.web.query import run_query

@@ -15,7 +15,7 @@ import zstandard
 
 from tallystream.core.errors import StorageError
 from tallystream.local.stream import SQLiteStream
-from tallystream.ports import Append, Appended
+from tallystream.ports.stream import Append, Appended
 from tallystream.web.services import Tokens
 from tests.waiting import wait_until
 from tests.web.conftest import StartWeb, Web

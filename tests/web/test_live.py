@@ -12,7 +12,8 @@ import pytest
 from starlette.types import Message
 
 from tallystream.core.counting import Ledger
-from tallystream.ports import AlarmKey, AlarmStatus, Change
+from tallystream.ports.alarms import AlarmKey, AlarmStatus
+from tallystream.ports.counters import Change
 from tallystream.web import live
 from tallystream.web.live import LiveHub, merge_changes
 from tests.waiting import wait_until

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from tallystream.ports import Append, Appended
+from tallystream.ports.stream import Append, Appended
 from tests.waiting import wait_until
 from tests.web.conftest import StartWeb, Web
 from tests.web.test_ingest import FailingStream, event, raw_connection

@@ -9,7 +9,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from tallystream.core.definition import Counter
 from tallystream.local.clock import now_ms
-from tallystream.ports import Append
+from tallystream.ports.stream import Append
 from tallystream.web import metrics
 from tallystream.web.metrics import label_groups, label_names
 from tallystream.web.services import Tokens

@@ -15,7 +15,7 @@ import msgspec
 
 from tallystream.aws.producer import LINE_BYTES_MAX, Producer
 from tallystream.core.errors import TallystreamError
-from tallystream.ports import SourcePosition, SourceRange
+from tallystream.ports.stream import SourcePosition, SourceRange
 
 
 class CheckpointError(TallystreamError):

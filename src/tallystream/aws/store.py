@@ -1,5 +1,5 @@
 """
-The counter table as a ports.CounterReader: what the web application and its queries read, wherever they run.
+The counter table as a ports.counters.CounterReader: what the web application and its queries read, wherever they run.
 
 A group's windows of one size are a partition of the table, so what is asked of many groups is as many requests, REQUESTS_MAX at
 once. Nothing is written, and what is remembered (which groups there are, how far the ledger stood) is asked for again when
@@ -26,7 +26,7 @@ from tallystream.core.counting import Ledger
 from tallystream.core.definition import Counter, Definition
 from tallystream.core.errors import StorageError
 from tallystream.core.group import GroupValue
-from tallystream.ports import Cell, Change, Reasons, RejectedEvent
+from tallystream.ports.counters import Cell, Change, Reasons, RejectedEvent
 
 REQUESTS_MAX: Final = 32
 """Under way at once, of all who ask."""
@@ -66,7 +66,7 @@ class _Catalogue:
 
 class TableCounterReader:
     """
-    A ports.CounterReader over the counter table of a stack.
+    A ports.counters.CounterReader over the counter table of a stack.
 
     Args:
         definition: what the stack counts. Another one, or another layout, has generations of its own, which are empty.
@@ -94,11 +94,11 @@ class TableCounterReader:
     # What changed.
 
     def version(self) -> int:
-        """See ports.CounterReader and LedgerWatch. Cost: one request when it is older than refresh_ms."""
+        """See ports.counters.CounterReader and LedgerWatch. Cost: one request when it is older than refresh_ms."""
         return self._watch.version()
 
     def changes(self, since_version: int) -> list[Change]:
-        """See ports.CounterReader and LedgerWatch: the windows of late, and now and then all. Cost: as `version`."""
+        """See ports.counters.CounterReader and LedgerWatch: the windows of late, and now and then all. Cost: as `version`."""
         version = self.version()
         span = self._watch.touched(since_version)
         if span is None:
@@ -111,7 +111,7 @@ class TableCounterReader:
         ]
 
     def ledger(self) -> Ledger:
-        """See ports.CounterReader. Cost: one request."""
+        """See ports.counters.CounterReader. Cost: one request."""
         total = Ledger()
         for shard in self.shards():
             total = Ledger(*map(sum, zip(total, shard.ledger, strict=True)))
@@ -128,12 +128,12 @@ class TableCounterReader:
     # Which groups there are.
 
     def series(self, counter: str, after: int = 0) -> dict[int, tuple[GroupValue, ...]]:
-        """See ports.CounterReader. Cost: one request; when there are new groups, one more for each MB of groups."""
+        """See ports.counters.CounterReader. Cost: one request; when there are new groups, one more for each MB of groups."""
         values = self._refreshed(counter).values
         return {series_id: group for series_id, group in values.items() if series_id > after} if after else dict(values)
 
     def overflow(self, counter: str) -> int | None:
-        """See ports.CounterReader. Cost: as `series`."""
+        """See ports.counters.CounterReader. Cost: as `series`."""
         return self._refreshed(counter).ids.get(OVERFLOW)
 
     def generation(self, counter: str) -> str:
@@ -163,14 +163,14 @@ class TableCounterReader:
     # What was counted.
 
     def first_windows(self, counter: Counter, window_ms: int, from_ms: int, series_ids: Sequence[int]) -> dict[int, int]:
-        """See ports.CounterReader. Cost: one request for each partition of each series."""
+        """See ports.counters.CounterReader. Cost: one request for each partition of each series."""
         found = self._of_each(counter, series_ids, lambda group: self._reader.first_window(counter, window_ms, group, from_ms))
         return {series_id: start_ms for series_id, start_ms in found if start_ms is not None}
 
     def cells(
         self, counter: Counter, window_ms: int, from_ms: int, to_ms: int, series_ids: Sequence[int] | None = None
     ) -> Iterator[Cell]:
-        """See ports.CounterReader. Cost: one request for each partition of each series, and more only past a MB."""
+        """See ports.counters.CounterReader. Cost: one request for each partition of each series, and more only past a MB."""
         ids = self._all(counter) if series_ids is None else series_ids
         for start in range(0, len(ids), _SERIES_AT_ONCE):
             some = ids[start : start + _SERIES_AT_ONCE]
@@ -182,7 +182,7 @@ class TableCounterReader:
     def counts(
         self, counter: Counter, window_ms: int, from_ms: int, to_ms: int, series_ids: Sequence[int]
     ) -> dict[int, list[tuple[int, int]]]:
-        """See ports.CounterReader. Cost: as `cells`."""
+        """See ports.counters.CounterReader. Cost: as `cells`."""
         read = self._of_each(counter, series_ids, lambda group: self._reader.counts(counter, window_ms, group, from_ms, to_ms))
         return {series_id: list(counts.items()) for series_id, counts in read if counts}
 
@@ -196,7 +196,7 @@ class TableCounterReader:
         *,
         per: Literal["series", "window"],
     ) -> dict[int, int]:
-        """See ports.CounterReader. Cost: as `cells`; DynamoDB adds nothing up."""
+        """See ports.counters.CounterReader. Cost: as `cells`; DynamoDB adds nothing up."""
         ids = self._all(counter) if series_ids is None else series_ids
         totals: Counts[int] = Counts()
         for series_id, counts in self.counts(counter, window_ms, from_ms, to_ms, ids).items():
@@ -217,7 +217,7 @@ class TableCounterReader:
     # Rejected events.
 
     def reasons(self) -> Reasons:
-        """See ports.CounterReader; of the newest REASONS_EVENTS_MAX, or of 8 MB of them. Cost: one request for each MB."""
+        """See ports.counters.CounterReader; of the newest REASONS_EVENTS_MAX, or of 8 MB of them. Cost: one request for each MB."""
         with _storage_errors():
             events = self._rejected(None)
             counts = Counts(event.reason for event in _up_to_bytes(islice(events, REASONS_EVENTS_MAX)))
@@ -226,7 +226,7 @@ class TableCounterReader:
 
     def rejected_events(self, reason: str | None = None, before: int | None = None, limit: int = 50) -> list[RejectedEvent]:
         """
-        See ports.CounterReader. An id is made of sequence number, shard and line.
+        See ports.counters.CounterReader. An id is made of sequence number, shard and line.
 
         So pages fit together whatever comes meanwhile; events of different shards are in the order of their sequence numbers,
         which is about that of their arrival. Cost: one request for each shard there ever was, and for each 100 events or MB.

@@ -12,7 +12,7 @@ import msgspec
 from tallystream.cli.options import read_definition
 from tallystream.cli.server import Server
 from tallystream.core.alarm_document import AlarmTable
-from tallystream.core.definition import parse_definition
+from tallystream.core.definition_text import parse_definition
 from tallystream.local.alarms import SQLiteAlarmStore
 from tallystream.local.clock import now_ms
 from tallystream.local.counters import SQLiteCounterStore

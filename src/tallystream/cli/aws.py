@@ -9,7 +9,8 @@ import click
 from tallystream.aws.template_function import Architecture, StackSettings
 from tallystream.cli.aws_backfill import backfill
 from tallystream.cli.options import config_option, read_definition, stack_name, stack_option
-from tallystream.core.definition import Definition, parse_definition
+from tallystream.core.definition import Definition
+from tallystream.core.definition_text import parse_definition
 from tallystream.core.errors import TallystreamError
 
 if TYPE_CHECKING:

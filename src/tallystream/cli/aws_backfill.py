@@ -11,7 +11,8 @@ import click
 
 from tallystream.cli.options import config_option, read_definition, stack_name, stack_option
 from tallystream.cli.progress import make_display
-from tallystream.core.definition import Definition, parse_definition
+from tallystream.core.definition import Definition
+from tallystream.core.definition_text import parse_definition
 from tallystream.core.window import format_duration
 
 if TYPE_CHECKING:

@@ -9,7 +9,8 @@ from click.core import ParameterSource
 
 from tallystream.cli.options import config_option, read_definition
 from tallystream.core.alarm import Actions
-from tallystream.core.definition import Definition, definition_schema, parse_definition
+from tallystream.core.definition import Definition
+from tallystream.core.definition_text import definition_schema, parse_definition
 from tallystream.core.errors import TallystreamError
 
 

@@ -13,12 +13,13 @@ from tallystream.cli.definition import told_channels
 from tallystream.cli.options import config_option, read_definition
 from tallystream.core.alarm import Actions, CounterSource, DecidingDatapoint, FixedThreshold, MetricAlarm, State, Transition
 from tallystream.core.channel import Channel
-from tallystream.core.definition import Definition, parse_definition
+from tallystream.core.definition import Definition
+from tallystream.core.definition_text import parse_definition
 from tallystream.core.errors import TallystreamError
 from tallystream.engine.notify import DeliveryError
 from tallystream.local.channels import make_senders, required_variables
 from tallystream.local.clock import now_ms
-from tallystream.ports import AlarmKey, HistoryItem, Message
+from tallystream.ports.alarms import AlarmKey, HistoryItem, Message
 
 TEST_ALARM: Final = "test-message"
 

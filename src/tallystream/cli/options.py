@@ -8,7 +8,7 @@ from urllib.parse import urlsplit
 import click
 from click.core import ParameterSource
 
-from tallystream.core.definition import parse_definition
+from tallystream.core.definition_text import parse_definition
 
 Command = Callable[..., Any]
 

@@ -19,7 +19,7 @@ from tallystream.cli.display import clock
 from tallystream.cli.options import config_option, data_option, read_definition, refuse_with_url, server_options
 from tallystream.cli.server import Server
 from tallystream.cli.table import answer_table
-from tallystream.core.definition import parse_definition
+from tallystream.core.definition_text import parse_definition
 from tallystream.core.errors import QueryError
 from tallystream.core.printable import printable
 from tallystream.core.query import Show

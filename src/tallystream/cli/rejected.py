@@ -11,7 +11,7 @@ import msgspec
 
 from tallystream.cli.options import config_option, data_option, read_definition, refuse_with_url, server_options
 from tallystream.cli.server import Server
-from tallystream.core.definition import parse_definition
+from tallystream.core.definition_text import parse_definition
 from tallystream.core.event import REASONS
 from tallystream.core.printable import printable
 from tallystream.engine.retry import retry_rejected

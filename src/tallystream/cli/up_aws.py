@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, NamedTuple
 import click
 
 from tallystream.cli.options import read_definition
-from tallystream.core.definition import Definition, parse_definition
+from tallystream.core.definition import Definition
+from tallystream.core.definition_text import parse_definition
 from tallystream.local.app import address_of, listen, read_tokens, refuse_open_address
 
 if TYPE_CHECKING:

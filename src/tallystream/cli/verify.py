@@ -8,7 +8,7 @@ from click.core import ParameterSource
 
 from tallystream.cli.options import config_option, data_option, read_definition, stack_name, stack_option
 from tallystream.core.comparison import Difference
-from tallystream.core.definition import parse_definition
+from tallystream.core.definition_text import parse_definition
 
 _SHOWN_MAX = 100
 _PARTS = 10_000  # of the time that a stream retains, for the display

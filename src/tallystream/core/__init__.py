@@ -9,9 +9,9 @@ What is asked: query, relative_time, series (cells → datapoints).
 Alarms: alarm (what one is), condition and baseline (when a datapoint breaches), evaluation (which state datapoints make),
 composite, mute, channel, backtest, alarm_text, alarm_chart.
 
-The definition: definition is what the others work with. It comes from reading (every mistake at once), by way of document (the
-shape of the tables), setting (what a value may be) and relation (what values say about each other); alarm_definition,
-alarm_document, alarm_setting and alarm_relations are the same for alarms, alarm_edit tries other values.
+The definition: definition is what the others work with. definition_text makes it of a text, by way of reading (every mistake at
+once), document (the shape of the tables), setting (what a value may be) and relation (what values say about each other);
+alarm_definition, alarm_document, alarm_setting and alarm_relations are the same for alarms, alarm_edit tries other values.
 
 For all: errors, printable, clock.
 """

@@ -8,7 +8,7 @@ from tallystream.core.baseline import Expectation, slot_of
 from tallystream.core.definition import Definition
 from tallystream.core.window import Window
 from tallystream.datapoints import Column, read_columns, read_expectations
-from tallystream.ports import CounterStore
+from tallystream.ports.counters import CounterStore
 
 LEARNT_CELLS_MAX: Final = 200_000
 """Cells from which expectations are learnt in one evaluation. They are learnt anew each hour, for many groups bit by bit."""

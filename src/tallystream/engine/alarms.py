@@ -24,7 +24,9 @@ from tallystream.core.evaluation import Evaluation, Reference
 from tallystream.core.mute import MuteSchedule, is_muted
 from tallystream.datapoints import Column, sample_rows
 from tallystream.engine.alarm_values import Columns, Expectations, Measured
-from tallystream.ports import AlarmChange, AlarmKey, AlarmStatus, AlarmStore, CounterStore, Generation, Mute, Stream
+from tallystream.ports.alarms import AlarmChange, AlarmKey, AlarmStatus, AlarmStore, Mute
+from tallystream.ports.counters import CounterStore, Generation
+from tallystream.ports.stream import Stream
 
 REJECTED_OVER_MS: Final = 300_000
 """Of what arrived in this time, rejected_percent is the share that was rejected."""

@@ -9,7 +9,8 @@ from tallystream.core.counting import NONE_SEEN, Delivery, Tallier, Tally, merge
 from tallystream.core.definition import Definition
 from tallystream.core.errors import StorageError
 from tallystream.core.event import Reader
-from tallystream.ports import Chunk, CounterStore, Stream
+from tallystream.ports.counters import CounterStore
+from tallystream.ports.stream import Chunk, Stream
 
 EVENTS_MAX = 50_000
 """Lines of one step: enough to make a commit's cost small, few enough to stay small in memory."""

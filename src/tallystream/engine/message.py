@@ -16,7 +16,7 @@ from tallystream.core.definition import Definition
 from tallystream.core.group import GroupValue
 from tallystream.core.printable import printable
 from tallystream.core.window import format_duration
-from tallystream.ports import AlarmKey, HistoryItem, Message
+from tallystream.ports.alarms import AlarmKey, HistoryItem, Message
 
 DETAILS_MAX: Final = 10
 """Changes of a message that are told in full, the first; Gmail cuts a mail off after 102 KB."""

@@ -20,7 +20,7 @@ from tallystream.core.alarm import (
 )
 from tallystream.core.definition import Definition
 from tallystream.engine.message import group_fields, value_text
-from tallystream.ports import HistoryItem, Message
+from tallystream.ports.alarms import HistoryItem, Message
 
 ACCOUNT: Final = "000000000000"
 """Stands where AWS writes an account's number."""

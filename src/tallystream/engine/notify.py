@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import Final, Protocol
 
 from tallystream.core.errors import TallystreamError
-from tallystream.ports import RETRY_PAUSE_MS_MAX, AlarmStore, ChannelTiming, Message
+from tallystream.ports.alarms import RETRY_PAUSE_MS_MAX, AlarmStore, ChannelTiming, Message
 
 ITEMS_MAX: Final = 50
 """Transitions of one message: about what a person still reads."""

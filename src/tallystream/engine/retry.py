@@ -3,7 +3,8 @@
 from tallystream.core.counting import Delivery, Ledger, Tally
 from tallystream.core.definition import Definition
 from tallystream.engine.count import RunTallier
-from tallystream.ports import Chunk, CounterStore, RejectedEvent
+from tallystream.ports.counters import CounterStore, RejectedEvent
+from tallystream.ports.stream import Chunk
 
 _EVENTS_MAX = 1_000  # judged and committed together
 

@@ -13,7 +13,8 @@ from collections.abc import Mapping
 from contextlib import closing
 from pathlib import Path
 
-from tallystream.core.definition import Definition, parse_definition
+from tallystream.core.definition import Definition
+from tallystream.core.definition_text import parse_definition
 from tallystream.core.errors import StorageError
 from tallystream.engine.alarms import AlarmStep, measure_system
 from tallystream.engine.notify import GIVEN_UP_MS, NotifyStep, Sender

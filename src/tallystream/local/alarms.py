@@ -13,7 +13,7 @@ import msgspec
 from tallystream.core.alarm import State, Transition
 from tallystream.local import outbox
 from tallystream.local.sqlite import check_format, connect, ensure_schema, storage_errors, transaction
-from tallystream.ports import (
+from tallystream.ports.alarms import (
     Acknowledgement,
     AlarmChange,
     AlarmKey,
@@ -43,7 +43,7 @@ class _OutdatedError(Exception):
 
 class SQLiteAlarmStore:
     """
-    A ports.AlarmStore in one SQLite file. Every commit has reached the disk when it returns.
+    A ports.alarms.AlarmStore in one SQLite file. Every commit has reached the disk when it returns.
 
     One object may be used by several threads, and several processes may open the same file.
     """
@@ -76,7 +76,7 @@ class SQLiteAlarmStore:
     # States.
 
     def declare(self, fingerprints: Mapping[str, str], now_ms: int) -> None:
-        """See ports.AlarmStore."""
+        """See ports.alarms.AlarmStore."""
         known: dict[str, str] = dict(self._fetch("SELECT name, fingerprint FROM alarm"))
         if known == dict(fingerprints):
             return
@@ -96,7 +96,7 @@ class SQLiteAlarmStore:
         return dict(self._fetch("SELECT name, configured_ms FROM alarm"))
 
     def statuses(self) -> dict[AlarmKey, AlarmStatus]:
-        """See ports.AlarmStore."""
+        """See ports.alarms.AlarmStore."""
         rows = self._fetch(
             "SELECT alarm, group_key, state, since_ms, version, announced, transition_id,"
             " acknowledged_ms, acknowledged_by, acknowledged_note FROM status"
@@ -118,7 +118,7 @@ class SQLiteAlarmStore:
         return [(AlarmKey(alarm, group), state, new_state) for alarm, group, state, new_state in rows]
 
     def commit(self, changes: Sequence[AlarmChange], now_ms: int) -> bool:
-        """See ports.AlarmStore."""
+        """See ports.alarms.AlarmStore."""
         if not changes:
             return True
         try:
@@ -154,14 +154,14 @@ class SQLiteAlarmStore:
             outbox.put(self._writer, transition_id, change.channels, now_ms)
 
     def forget(self, keys: Sequence[AlarmKey], now_ms: int) -> None:  # noqa: ARG002  # a port's argument
-        """See ports.AlarmStore."""
+        """See ports.alarms.AlarmStore."""
         if keys:
             with self._writer_lock, transaction(self._writer, self.path):
                 self._writer.executemany("DELETE FROM status WHERE alarm = ? AND group_key = ?", keys)
                 self._next_version()
 
     def acknowledge(self, key: AlarmKey, acknowledgement: Acknowledgement) -> bool:
-        """See ports.AlarmStore."""
+        """See ports.alarms.AlarmStore."""
         at_ms, by, note = acknowledgement
         with self._writer_lock, transaction(self._writer, self.path):
             changed = self._writer.execute(
@@ -174,14 +174,14 @@ class SQLiteAlarmStore:
         return bool(changed)
 
     def version(self) -> int:
-        """See ports.AlarmStore."""
+        """See ports.alarms.AlarmStore."""
         version: int = self._fetch("SELECT version FROM version")[0][0]
         return version
 
     # History.
 
     def history(self, alarm: str | None = None, before: int | None = None, limit: int = 50) -> list[HistoryItem]:
-        """See ports.AlarmStore."""
+        """See ports.alarms.AlarmStore."""
         whose = "" if alarm is None else "AND alarm IN (?, '')"
         rows = self._fetch(
             f"SELECT {_ITEM} FROM history WHERE id < ? {whose} ORDER BY id DESC LIMIT ?",
@@ -190,7 +190,7 @@ class SQLiteAlarmStore:
         return _history_items(rows)
 
     def transitions(self, alarm: str, from_ms: int, to_ms: int, group: str | None = None) -> list[HistoryItem]:
-        """See ports.AlarmStore."""
+        """See ports.alarms.AlarmStore."""
         whose = "" if group is None else "AND group_key = ?"
         rows = self._fetch(
             f"SELECT {_ITEM} FROM history WHERE alarm = ? AND transition IS NOT NULL AND at_ms >= ? AND at_ms < ? {whose}"
@@ -202,7 +202,7 @@ class SQLiteAlarmStore:
     # Mutes.
 
     def add_mute(self, alarms: Sequence[str], from_ms: int, until_ms: int, by: str, note: str) -> Mute:
-        """See ports.AlarmStore."""
+        """See ports.alarms.AlarmStore."""
         with self._writer_lock, transaction(self._writer, self.path):
             mute_id: int = self._writer.execute(
                 "INSERT INTO mute (alarms, from_ms, until_ms, by, note) VALUES (?, ?, ?, ?, ?) RETURNING id",
@@ -214,7 +214,7 @@ class SQLiteAlarmStore:
         return Mute(mute_id, tuple(alarms), from_ms, until_ms, by, note)
 
     def end_mute(self, mute_id: int, now_ms: int) -> bool:
-        """See ports.AlarmStore."""
+        """See ports.alarms.AlarmStore."""
         with self._writer_lock, transaction(self._writer, self.path):
             row = self._writer.execute(
                 "UPDATE mute SET until_ms = ? WHERE id = ? AND until_ms > ? RETURNING alarms", (now_ms, mute_id, now_ms)
@@ -227,14 +227,14 @@ class SQLiteAlarmStore:
         return True
 
     def mutes(self, now_ms: int) -> list[Mute]:
-        """See ports.AlarmStore."""
+        """See ports.alarms.AlarmStore."""
         rows = self._fetch("SELECT id, alarms, from_ms, until_ms, by, note FROM mute WHERE until_ms > ? ORDER BY id", (now_ms,))
         return [Mute(mute_id, _decode_names(alarms), *fields) for mute_id, alarms, *fields in rows]
 
     # Samples.
 
     def add_samples(self, samples: Mapping[str, Decimal], at_ms: int) -> None:
-        """See ports.AlarmStore."""
+        """See ports.alarms.AlarmStore."""
         with self._writer_lock, transaction(self._writer, self.path):
             self._writer.executemany(
                 "INSERT OR REPLACE INTO sample VALUES (?, ?, ?)",
@@ -242,7 +242,7 @@ class SQLiteAlarmStore:
             )
 
     def samples(self, metric: str, from_ms: int, to_ms: int) -> list[tuple[int, Decimal]]:
-        """See ports.AlarmStore."""
+        """See ports.alarms.AlarmStore."""
         rows = self._fetch(
             "SELECT at_ms, value FROM sample WHERE metric = ? AND at_ms >= ? AND at_ms < ? ORDER BY at_ms",
             (metric, from_ms, to_ms),
@@ -252,13 +252,13 @@ class SQLiteAlarmStore:
     # The outbox.
 
     def open_session(self, now_ms: int) -> int:  # noqa: ARG002  # a port's argument
-        """See ports.AlarmStore."""
+        """See ports.alarms.AlarmStore."""
         with self._writer_lock, transaction(self._writer, self.path):
             session: int = self._writer.execute("UPDATE version SET session = session + 1 RETURNING session").fetchone()[0]
         return session
 
     def lease(self, session: int, channels: Mapping[str, ChannelTiming], now_ms: int, limit: int) -> list[Message]:
-        """See ports.AlarmStore."""
+        """See ports.alarms.AlarmStore."""
         # Asked several times a second: most of the time without a lock on the file, and without a commit.
         with self._reader_lock, storage_errors(self.path):
             if not outbox.is_due(self._reader, channels, now_ms):
@@ -273,7 +273,7 @@ class SQLiteAlarmStore:
             ]
 
     def mark_sent(self, session: int, message_id: str, now_ms: int) -> None:  # noqa: ARG002  # a fact, whoever says so
-        """See ports.AlarmStore."""
+        """See ports.alarms.AlarmStore."""
         with self._writer_lock, transaction(self._writer, self.path):
             message = outbox.end(self._writer, message_id, now_ms)
             if message is not None:
@@ -281,7 +281,7 @@ class SQLiteAlarmStore:
                     self._remember(item.key, now_ms, "Action", f"Told {message.channel}: {item.summary}")
 
     def mark_failed(self, session: int, message_id: str, error: str, retry_ms: int | None, now_ms: int) -> None:
-        """See ports.AlarmStore."""
+        """See ports.alarms.AlarmStore."""
         with self._writer_lock, transaction(self._writer, self.path):
             if session == self._newest_session():
                 self._fail(message_id, error, retry_ms, now_ms)
@@ -306,12 +306,12 @@ class SQLiteAlarmStore:
         return len(messages)
 
     def undelivered(self, now_ms: int, limit: int = 50) -> list[Undelivered]:
-        """See ports.AlarmStore."""
+        """See ports.alarms.AlarmStore."""
         with self._reader_lock, storage_errors(self.path):
             return outbox.undelivered(self._reader, now_ms, limit)
 
     def expire(self, now_ms: int) -> int:
-        """See ports.AlarmStore. What a state came from stays as long as the state."""
+        """See ports.alarms.AlarmStore. What a state came from stays as long as the state."""
         with self._writer_lock, transaction(self._writer, self.path):
             gone = outbox.expire(self._writer, now_ms - _KEPT_MS)
             gone += self._writer.execute("DELETE FROM mute WHERE until_ms < ?", (now_ms - _KEPT_MS,)).rowcount

@@ -13,14 +13,15 @@ from typing import Any, NamedTuple
 
 from msgspec.structs import replace
 
-from tallystream.core.definition import Definition, parse_definition
+from tallystream.core.definition import Definition
+from tallystream.core.definition_text import parse_definition
 from tallystream.core.errors import TallystreamError
 from tallystream.local.child import WorkerSettings
 from tallystream.local.clock import now_ms
 from tallystream.local.data import DataDirectory
 from tallystream.local.lock import WAIT_S
 from tallystream.local.supervisor import ChildSpec, Supervisor
-from tallystream.ports import Generation
+from tallystream.ports.counters import Generation
 from tallystream.web.services import Tokens
 
 _BACKLOG = 2_048  # connections that may wait to be accepted

@@ -9,7 +9,8 @@ from contextlib import closing, suppress
 from pathlib import Path
 
 from tallystream.core.clock import clock_warning
-from tallystream.core.definition import Definition, parse_definition
+from tallystream.core.definition import Definition
+from tallystream.core.definition_text import parse_definition
 from tallystream.core.errors import StorageError
 from tallystream.engine.count import CountStep
 from tallystream.local.child import WorkerSettings, announce_ready, end_with_parent, read_settings

@@ -12,7 +12,7 @@ from tallystream.core.group import GroupValue
 from tallystream.local.expiry import Expiry
 from tallystream.local.sqlite import check_format, connect, ensure_schema, snapshot, storage_errors, transaction
 from tallystream.local.tally_writer import ALL_TIME, OutdatedError, TallyWriter, read_partial
-from tallystream.ports import Cell, Change, Generation, Reasons, RejectedEvent
+from tallystream.ports.counters import Cell, Change, Generation, Reasons, RejectedEvent
 
 _VARIABLES_MAX = 500  # bound values in one statement
 
@@ -23,7 +23,7 @@ _FORMAT = 2  # of the file: one more with each change of counters.sql
 
 class SQLiteCounterStore:
     """
-    A ports.CounterStore in one SQLite file, with the rejected events and the ledger by minute.
+    A ports.counters.CounterStore in one SQLite file, with the rejected events and the ledger by minute.
 
     One object may be used by several threads, and several processes may open the same file: each commit is a transaction that
     begins by checking the position it continues.
@@ -56,7 +56,7 @@ class SQLiteCounterStore:
     # Generations.
 
     def declare(self, definition: Definition, positions: Mapping[int, int], now_ms: int) -> list[Generation]:
-        """See ports.CounterStore. `positions` are those that counting has reached: a new generation counts from there."""
+        """See ports.counters.CounterStore. `positions` are those that counting has reached: a new generation counts from there."""
         generations = []
         with self._writer_lock, transaction(self._writer, self.path):
             known = {
@@ -89,7 +89,7 @@ class SQLiteCounterStore:
         return generations
 
     def generations(self) -> list[Generation]:
-        """See ports.CounterStore."""
+        """See ports.counters.CounterStore."""
         rows = self._fetch("SELECT counter, generation, since_ms FROM generation WHERE is_current ORDER BY id")
         return [Generation(counter, generation, since_ms, started=False) for counter, generation, since_ms in rows]
 
@@ -111,15 +111,15 @@ class SQLiteCounterStore:
     # Counting.
 
     def position(self, shard: int) -> int:
-        """See ports.CounterStore."""
+        """See ports.counters.CounterStore."""
         return self.positions().get(shard, 0)
 
     def positions(self) -> dict[int, int]:
-        """See ports.CounterStore."""
+        """See ports.counters.CounterStore."""
         return dict(self._fetch("SELECT shard, next_sequence FROM position"))
 
     def seen(self, event_ids: Iterable[str]) -> dict[str, Delivery]:
-        """See ports.CounterStore."""
+        """See ports.counters.CounterStore."""
         found: dict[str, Delivery] = {}
         for some in _slices(list(event_ids)):
             marks = ", ".join("?" * len(some))
@@ -128,7 +128,7 @@ class SQLiteCounterStore:
         return found
 
     def commit(self, tally: Tally, now_ms: int) -> bool:
-        """See ports.CounterStore."""
+        """See ports.counters.CounterStore."""
         try:
             self._append(tally, now_ms)
         except OutdatedError:
@@ -151,7 +151,7 @@ class SQLiteCounterStore:
             )
 
     def commit_retry(self, tallies: Sequence[Tally], rejected_ids: Sequence[int], now_ms: int) -> bool:
-        """See ports.CounterStore."""
+        """See ports.counters.CounterStore."""
         try:
             self._move_rejected(tallies, rejected_ids, now_ms)
         except OutdatedError:
@@ -197,12 +197,12 @@ class SQLiteCounterStore:
     # Reading.
 
     def version(self) -> int:
-        """See ports.CounterStore."""
+        """See ports.counters.CounterStore."""
         version: int = self._fetch("SELECT version FROM version")[0][0]
         return version
 
     def changes(self, since_version: int) -> list[Change]:
-        """See ports.CounterStore. Changes are kept for an hour."""
+        """See ports.counters.CounterStore. Changes are kept for an hour."""
         rows = self._fetch(
             "SELECT counter, window_ms, window_start_ms, version FROM change JOIN generation ON generation.id = generation_id"
             " WHERE version > ? AND is_current ORDER BY version, counter, window_ms, window_start_ms",
@@ -211,12 +211,12 @@ class SQLiteCounterStore:
         return [Change(*row) for row in rows]
 
     def ledger(self) -> Ledger:
-        """See ports.CounterStore."""
+        """See ports.counters.CounterStore."""
         rows = self._fetch(f"SELECT {', '.join(Ledger._fields)} FROM ledger WHERE minute_ms = ?", (ALL_TIME,))
         return Ledger(*rows[0]) if rows else Ledger()
 
     def throughput(self, since_ms: int) -> list[tuple[int, Ledger]]:
-        """See ports.CounterStore. Minutes in which nothing arrived are left out."""
+        """See ports.counters.CounterStore. Minutes in which nothing arrived are left out."""
         rows = self._fetch(
             f"SELECT minute_ms, {', '.join(Ledger._fields)} FROM ledger WHERE minute_ms >= max(?, 0) ORDER BY minute_ms",
             (since_ms,),
@@ -224,11 +224,11 @@ class SQLiteCounterStore:
         return [(minute_ms, Ledger(*outcomes)) for minute_ms, *outcomes in rows]
 
     def series(self, counter: str, after: int = 0) -> dict[int, tuple[GroupValue, ...]]:
-        """See ports.CounterStore."""
+        """See ports.counters.CounterStore."""
         return {series_id: group_values(key) for series_id, key, _ in self._series_rows(counter, after)}
 
     def overflow(self, counter: str) -> None:
-        """See ports.CounterReader: here no counter has a cap."""
+        """See ports.counters.CounterReader: here no counter has a cap."""
 
     def first_windows(
         self,
@@ -237,19 +237,19 @@ class SQLiteCounterStore:
         from_ms: int,
         series_ids: Sequence[int],
     ) -> dict[int, int]:
-        """See ports.CounterStore."""
+        """See ports.counters.CounterStore."""
         statement = "SELECT min(window_start_ms) FROM cell WHERE series_id = ? AND window_ms = ? AND window_start_ms >= ?"
         found = {series_id: self._fetch(statement, (series_id, window_ms, from_ms))[0][0] for series_id in series_ids}
         return {series_id: start_ms for series_id, start_ms in found.items() if start_ms is not None}
 
     def totals(self, counter: str) -> dict[int, int]:
-        """See ports.CounterStore."""
+        """See ports.counters.CounterStore."""
         return {series_id: total for series_id, _, total in self._series_rows(counter)}
 
     def cells(
         self, counter: Counter, window_ms: int, from_ms: int, to_ms: int, series_ids: Sequence[int] | None = None
     ) -> Iterator[Cell]:
-        """See ports.CounterStore."""
+        """See ports.counters.CounterStore."""
         for series_id, start_ms, count, fields in self._cell_rows(
             "window_start_ms, count, fields", counter, window_ms, from_ms, to_ms, series_ids
         ):
@@ -263,7 +263,7 @@ class SQLiteCounterStore:
         to_ms: int,
         series_ids: Sequence[int],
     ) -> dict[int, list[tuple[int, int]]]:
-        """See ports.CounterStore."""
+        """See ports.counters.CounterStore."""
         found = {}
         for series_id in series_ids:
             rows = self._fetch(
@@ -285,7 +285,7 @@ class SQLiteCounterStore:
         *,
         per: Literal["series", "window"],
     ) -> dict[int, int]:
-        """See ports.CounterStore."""
+        """See ports.counters.CounterStore."""
         column = "series_id" if per == "series" else "window_start_ms"
         totals: dict[int, int] = {}
         for some in _slices(self._ids(counter, series_ids)):
@@ -306,7 +306,7 @@ class SQLiteCounterStore:
     # Rejected events.
 
     def rejected_events(self, reason: str | None = None, before: int | None = None, limit: int = 50) -> list[RejectedEvent]:
-        """See ports.CounterStore."""
+        """See ports.counters.CounterStore."""
         statement = (
             "SELECT id, shard, sequence, arrival_ms, reason, message, data FROM rejected"
             f" WHERE id < ? {'AND reason = ?' if reason is not None else ''} ORDER BY id DESC LIMIT ?"
@@ -323,11 +323,11 @@ class SQLiteCounterStore:
         return events
 
     def reasons(self) -> Reasons:
-        """See ports.CounterReader."""
+        """See ports.counters.CounterReader."""
         return Reasons(self.rejected_reasons(), None)
 
     def rejected_reasons(self) -> dict[str, int]:
-        """See ports.CounterStore."""
+        """See ports.counters.CounterStore."""
         return dict(self._fetch("SELECT reason, count(*) FROM rejected GROUP BY reason ORDER BY reason"))
 
     def rejected_sequences(self, shard: int) -> set[int]:
@@ -346,7 +346,7 @@ class SQLiteCounterStore:
     # Expiry.
 
     def expire(self, definition: Definition, now_ms: int) -> Iterator[int]:
-        """See ports.CounterStore."""
+        """See ports.counters.CounterStore."""
         return Expiry(self._fetch, self._execute).expire(definition, now_ms)
 
     def _execute(self, statement: str, values: Sequence[Any]) -> int:

@@ -12,7 +12,7 @@ from tallystream.local.clock import now_ms
 from tallystream.local.counters import SQLiteCounterStore
 from tallystream.local.lock import DirectoryLock
 from tallystream.local.stream import SQLiteStream
-from tallystream.ports import Generation
+from tallystream.ports.counters import Generation
 from tallystream.web.services import DiskUsage
 
 STREAM_FILE = "stream.db"

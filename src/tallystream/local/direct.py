@@ -5,7 +5,8 @@ import time
 from concurrent.futures import Future, ThreadPoolExecutor
 
 from tallystream.core.chunk_tally import ChunkTallier
-from tallystream.core.definition import Definition, parse_definition
+from tallystream.core.definition import Definition
+from tallystream.core.definition_text import parse_definition
 from tallystream.core.errors import StorageError
 from tallystream.core.event import Reader
 from tallystream.local.child import WorkerSettings, spawn
@@ -13,7 +14,7 @@ from tallystream.local.clock import now_ms
 from tallystream.local.data import DataDirectory
 from tallystream.local.ingest import PositionError
 from tallystream.local.lock import DirectoryInUseError, DirectoryLock
-from tallystream.ports import Append, Appended, SourcePosition, SourceRange
+from tallystream.ports.stream import Append, Appended, SourcePosition, SourceRange
 
 POLL_S = 0.01
 

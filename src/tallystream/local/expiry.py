@@ -33,7 +33,7 @@ class Expiry:
         self._execute = execute
 
     def expire(self, definition: Definition, now_ms: int) -> Iterator[int]:
-        """See ports.CounterStore. Changes go after an hour, minutes of the ledger after 30 days."""
+        """See ports.counters.CounterStore. Changes go after an hour, minutes of the ledger after 30 days."""
         yield from self._delete("rejected", "id", "arrival_ms < ?", now_ms - REJECTED_KEPT_MS)
         yield from self._delete("retried", "shard, sequence", "retried_ms < ?", now_ms - REJECTED_KEPT_MS)
         yield from self._delete("seen", "event_id", "written_ms < ?", now_ms - definition.stream.retention_ms)

@@ -13,7 +13,7 @@ from tallystream.core.errors import TallystreamError
 from tallystream.local.blocks import Block, UnfinishedInputError
 from tallystream.local.retained import RetainedSource
 from tallystream.local.source import Source, SourceError
-from tallystream.ports import SourcePosition, SourceRange
+from tallystream.ports.stream import SourcePosition, SourceRange
 
 
 class Sink(Protocol):

@@ -8,7 +8,7 @@ import sqlite3
 from collections.abc import Callable, Collection, Iterable, Mapping
 from typing import Final, NamedTuple
 
-from tallystream.ports import RETRY_PAUSE_MS_MAX, ChannelTiming, Undelivered
+from tallystream.ports.alarms import RETRY_PAUSE_MS_MAX, ChannelTiming, Undelivered
 
 _GIVEN_UP_SHOWN_MS: Final = 86_400_000
 
@@ -127,7 +127,7 @@ def fail(
 
 
 def undelivered(connection: sqlite3.Connection, now_ms: int, limit: int) -> list[Undelivered]:
-    """See ports.AlarmStore."""
+    """See ports.alarms.AlarmStore."""
     rows = connection.execute(
         "SELECT id, channel, created_ms, attempts, error, given_up FROM message"
         " WHERE attempts > 0 AND (ended_ms IS NULL OR given_up AND ended_ms > ?) ORDER BY number DESC LIMIT ?",

@@ -13,7 +13,7 @@ from tallystream.core.chunk_tally import ChunkTally, StoredTally
 from tallystream.core.definition import Stream as StreamDefinition
 from tallystream.core.errors import StorageError
 from tallystream.local.sqlite import check_format, connect, ensure_schema, storage_errors, transaction
-from tallystream.ports import Append, Appended, Chunk, Packed, ShardState, SourcePosition
+from tallystream.ports.stream import Append, Appended, Chunk, Packed, ShardState, SourcePosition
 
 _FORMAT = 3  # of the file: one more with each change of stream.sql
 _LINE_FEED = 10  # as a number: looking for a byte costs a seventh of looking for bytes
@@ -35,7 +35,7 @@ class _Compressors(threading.local):
 
 class SQLiteStream:
     """
-    A ports.Stream in one SQLite file.
+    A ports.stream.Stream in one SQLite file.
 
     One object may be used by several threads, and several processes may open the same file: every append is a transaction
     that reads the sequence numbers it continues.
@@ -62,7 +62,7 @@ class SQLiteStream:
         self._writer.close()  # last: whoever closes a database last moves its log into it, which a reader cannot
 
     def pack(self, lines: list[bytes], tally: ChunkTally | None = None, text: bytes | None = None) -> Packed:
-        """See ports.Stream."""
+        """See ports.stream.Stream."""
         if text is None:
             if any(map(contains, lines, repeat(_LINE_FEED))):
                 raise ValueError("a line holds a line feed; split it, or replace the line feed by a space")
@@ -73,7 +73,7 @@ class SQLiteStream:
         return Packed(len(lines), compress(text), tally.meaning, compress(tally.content))
 
     def append(self, appends: Sequence[Append], now_ms: int) -> list[Appended]:
-        """See ports.Stream."""
+        """See ports.stream.Stream."""
         # Others wait for the transaction: what can be done before it is.
         chunks = [list(self._pack_append(append)) for append in appends]
         with self._writer_lock, transaction(self._writer, self.path):
@@ -84,7 +84,7 @@ class SQLiteStream:
         return fates
 
     def read(self, shard: int, sequence: int, events_max: int) -> list[Chunk]:
-        """See ports.Stream."""
+        """See ports.stream.Stream."""
         rows: list[tuple[int, int, int, bytes]] = []
         lines = size_bytes = 0
         with self._reader_lock, storage_errors(self.path):
@@ -108,7 +108,7 @@ class SQLiteStream:
         return chunks
 
     def tallies(self, shard: int, sequence: int, meaning: bytes, events_max: int) -> list[StoredTally]:
-        """See ports.Stream. One that is damaged is none."""
+        """See ports.stream.Stream. One that is damaged is none."""
         found: list[StoredTally] = []
         with self._reader_lock, storage_errors(self.path):
             cursor = self._reader.execute(
@@ -130,7 +130,7 @@ class SQLiteStream:
         return found
 
     def shards(self) -> list[ShardState]:
-        """See ports.Stream. Holds every shard that was ever written, also when the definition has fewer now."""
+        """See ports.stream.Stream. Holds every shard that was ever written, also when the definition has fewer now."""
         with self._reader_lock, storage_errors(self.path):
             rows = self._reader.execute("SELECT shard, next_sequence, last_arrival_ms FROM shard ORDER BY shard").fetchall()
         return [ShardState(*row) for row in rows]
@@ -142,7 +142,7 @@ class SQLiteStream:
         return {shard: (sequence, arrival_ms) for shard, sequence, arrival_ms in rows}
 
     def source_position(self, source: str) -> SourcePosition:
-        """See ports.Stream."""
+        """See ports.stream.Stream."""
         with self._reader_lock, storage_errors(self.path):
             row = self._reader.execute("SELECT position, mark FROM source WHERE source = ?", (source,)).fetchone()
         return SourcePosition(*row) if row else SourcePosition()
@@ -154,7 +154,7 @@ class SQLiteStream:
         return version
 
     def prune(self, now_ms: int, counted: Mapping[int, int]) -> int:
-        """See ports.Stream. Idempotency keys go after the same time."""
+        """See ports.stream.Stream. Idempotency keys go after the same time."""
         cutoff_ms = now_ms - self._retention_ms
         pruned = 0
         for shard, position in counted.items():

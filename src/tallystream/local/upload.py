@@ -14,7 +14,7 @@ import zstandard
 
 from tallystream.core.errors import TallystreamError
 from tallystream.local.ingest import PositionError
-from tallystream.ports import SourcePosition, SourceRange
+from tallystream.ports.stream import SourcePosition, SourceRange
 
 TIMEOUT_S = 60.0
 _RATIO_MAX = 50  # a body that compresses better is sent as it is: the server takes the other for a bomb

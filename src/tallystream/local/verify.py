@@ -27,7 +27,7 @@ from tallystream.local.counters import SQLiteCounterStore
 from tallystream.local.data import DataDirectory
 from tallystream.local.sqlite import connect, storage_errors
 from tallystream.local.stream import SQLiteStream
-from tallystream.ports import Chunk
+from tallystream.ports.stream import Chunk
 
 _EVENTS_MAX = 50_000  # read at a time
 _EVER = 2**62

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import tallystream
 import tallystream.web
-from tallystream.core.definition import parse_definition
+from tallystream.core.definition_text import parse_definition
 from tallystream.engine.retry import retry_rejected
 from tallystream.local.child import WorkerSettings, announce_ready, end_with_parent, read_settings
 from tallystream.local.clock import now_ms

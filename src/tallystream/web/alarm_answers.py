@@ -21,7 +21,8 @@ from tallystream.core.definition import Definition
 from tallystream.core.group import GroupValue
 from tallystream.core.mute import is_muted, muted_until
 from tallystream.core.window import format_duration
-from tallystream.ports import AlarmKey, AlarmStatus, AlarmStore, CounterReader, HistoryItem, Mute
+from tallystream.ports.alarms import AlarmKey, AlarmStatus, AlarmStore, HistoryItem, Mute
+from tallystream.ports.counters import CounterReader
 from tallystream.web.alarm_types import (
     AcknowledgementAnswer,
     AlarmAnswer,

@@ -9,7 +9,8 @@ from tallystream.core.definition import Definition
 from tallystream.core.errors import DefinitionError
 from tallystream.core.evaluation import MORE_WINDOWS
 from tallystream.core.window import UNITS_MS, Window, format_duration
-from tallystream.ports import AlarmStore, CounterReader
+from tallystream.ports.alarms import AlarmStore
+from tallystream.ports.counters import CounterReader
 from tallystream.web.alarm_answers import describe_group, find_alarm
 from tallystream.web.alarm_series import AlarmSeries
 from tallystream.web.alarm_types import BacktestAnswer, BacktestRequest, EpisodeAnswer

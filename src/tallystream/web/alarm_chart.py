@@ -8,7 +8,8 @@ from tallystream.core.alarm_chart import chart_lines
 from tallystream.core.definition import Definition
 from tallystream.core.query import POINTS_MAX
 from tallystream.core.window import UNITS_MS, Window, format_duration
-from tallystream.ports import AlarmStore, CounterReader
+from tallystream.ports.alarms import AlarmStore
+from tallystream.ports.counters import CounterReader
 from tallystream.web.alarm_answers import find_alarm
 from tallystream.web.alarm_series import AlarmSeries
 from tallystream.web.alarm_types import ChartAnswer, StateChangeAnswer

@@ -10,7 +10,8 @@ from tallystream.core.definition import Definition
 from tallystream.core.evaluation import Observed, Reference
 from tallystream.core.window import Window
 from tallystream.datapoints import read_expectations, read_rows, sample_rows
-from tallystream.ports import AlarmStore, CounterReader
+from tallystream.ports.alarms import AlarmStore
+from tallystream.ports.counters import CounterReader
 from tallystream.web.parameters import invalid
 
 _CELLS_AT_ONCE: Final = 100_000  # read of some groups before the next are

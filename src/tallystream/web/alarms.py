@@ -10,7 +10,7 @@ from starlette.routing import Route
 
 from tallystream.core.definition import Definition
 from tallystream.core.window import UNITS_MS, parse_duration
-from tallystream.ports import Acknowledgement, AlarmKey, AlarmStore, Mute
+from tallystream.ports.alarms import Acknowledgement, AlarmKey, AlarmStore, Mute
 from tallystream.web.alarm_answers import (
     describe_alarm,
     describe_alarms,

@@ -20,7 +20,7 @@ from tallystream.core.series import (
     total_of,
 )
 from tallystream.core.window import Window, format_duration
-from tallystream.ports import CounterReader
+from tallystream.ports.counters import CounterReader
 
 _READ_AT_ONCE = 100_000  # cells asked of the store in one call, so that a query over its bound stops early
 # The group of everything, there even when nothing was counted; beside others, of all that have no values of their own.

@@ -4,7 +4,8 @@ import asyncio
 import time
 from typing import Final
 
-from tallystream.ports import CounterStore, Stream
+from tallystream.ports.counters import CounterStore
+from tallystream.ports.stream import Stream
 
 _FRESH_S: Final = 0.1
 _USABLE_S: Final = 1.0

@@ -18,7 +18,7 @@ from tallystream.core.chunk_tally import ChunkTallier
 from tallystream.core.definition import Definition
 from tallystream.core.errors import StorageError
 from tallystream.core.event import Reader, Rejection
-from tallystream.ports import Append, Appended, Packed, SourceRange, Stream
+from tallystream.ports.stream import Append, Appended, Packed, SourceRange, Stream
 
 GROUP_BYTES_MAX: Final = 4 * 1024 * 1024
 """Bytes of lines after which a group takes no further request: what one commit holds in memory, and for how long it takes."""

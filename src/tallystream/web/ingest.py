@@ -18,7 +18,7 @@ from starlette.types import Receive, Scope, Send
 
 from tallystream.core.errors import StorageError
 from tallystream.core.event import Rejection
-from tallystream.ports import SourceRange
+from tallystream.ports.stream import SourceRange
 from tallystream.web import bodies
 from tallystream.web.auth import Access, Headers, WritePermit
 from tallystream.web.backlog import Backlog

@@ -17,7 +17,8 @@ from starlette.types import Message, Receive, Scope, Send
 
 from tallystream.core.errors import StorageError
 from tallystream.core.window import format_duration
-from tallystream.ports import AlarmStore, Change, CounterReader
+from tallystream.ports.alarms import AlarmStore
+from tallystream.ports.counters import Change, CounterReader
 from tallystream.web.alarm_answers import count_in_alarm
 from tallystream.web.answer_types import AlarmsVersion, ChangedWindows, ChangeMessage, LedgerAnswer
 

@@ -13,7 +13,7 @@ from tallystream.core.definition import Definition
 from tallystream.core.errors import QueryError
 from tallystream.core.query import UnknownCounterError, parse_groups_query, parse_query
 from tallystream.core.series import find_values
-from tallystream.ports import CounterReader
+from tallystream.ports.counters import CounterReader
 from tallystream.web.answer import answer_query
 from tallystream.web.answer_types import GroupsAnswer
 from tallystream.web.csv_export import render_csv

@@ -12,7 +12,7 @@ from starlette.responses import Response, StreamingResponse
 from starlette.routing import Route
 
 from tallystream.core.event import REASONS
-from tallystream.ports import CounterReader, RejectedEvent
+from tallystream.ports.counters import CounterReader, RejectedEvent
 from tallystream.web.answer_types import RejectedAnswer, RejectedEventAnswer, RetryAnswer
 from tallystream.web.errors import RequestRefusedError
 from tallystream.web.parameters import ID_MAX, read_integer, read_json

@@ -14,7 +14,7 @@ from starlette.responses import Response
 from starlette.routing import BaseRoute, Mount, Route
 from starlette.types import Receive, Scope, Send
 
-from tallystream.ports import CounterReader
+from tallystream.ports.counters import CounterReader
 from tallystream.web.alarm_types import AlarmsAnswer
 from tallystream.web.answer_types import CloudAlarmsAnswer, HealthAnswer, LedgerAnswer
 from tallystream.web.auth import Access

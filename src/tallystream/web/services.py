@@ -7,7 +7,9 @@ from typing import NamedTuple
 
 from tallystream.core.counting import Ledger
 from tallystream.core.definition import Definition
-from tallystream.ports import AlarmStore, CounterReader, CounterStore, Stream
+from tallystream.ports.alarms import AlarmStore
+from tallystream.ports.counters import CounterReader, CounterStore
+from tallystream.ports.stream import Stream
 from tallystream.web.answer_types import AwsAnswer, CloudAlarmAnswer, ShardAnswer
 
 

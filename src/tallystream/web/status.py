@@ -12,7 +12,7 @@ from tallystream.core.clock import clock_warning
 from tallystream.core.definition import Definition
 from tallystream.core.errors import StorageError
 from tallystream.core.window import format_duration
-from tallystream.ports import ShardState
+from tallystream.ports.stream import ShardState
 from tallystream.web.answer_types import (
     AwsAnswer,
     CounterAnswer,

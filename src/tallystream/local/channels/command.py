@@ -16,7 +16,7 @@ from tallystream.engine.message_json import message_json
 from tallystream.engine.notify import DeliveryError
 from tallystream.local.channels.connection import DELIVERY_S_MAX
 from tallystream.local.channels.secret import excerpt
-from tallystream.ports import Message
+from tallystream.ports.alarms import Message
 
 _ERRORS_BYTES_MAX: Final = 4_096
 _TEXT_BYTES_MAX: Final = 60_000  # Linux takes 128 KiB for one variable

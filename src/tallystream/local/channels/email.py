@@ -19,7 +19,7 @@ from tallystream.engine.message_html import html
 from tallystream.engine.notify import DeliveryError
 from tallystream.local.channels.connection import DELIVERY_S_MAX, Deadline, cut_off, describe_failure, open_connection, secure
 from tallystream.local.channels.secret import excerpt, read_variable
-from tallystream.ports import Message
+from tallystream.ports.alarms import Message
 
 _REMEMBERED_MAX: Final = 1_000  # messages that some of their recipients have got
 _REPLIES_BYTES_MAX: Final = 256 * 1024  # of one conversation

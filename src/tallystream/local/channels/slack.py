@@ -12,7 +12,7 @@ from tallystream.engine.message import DETAILS_MAX, STATE_WORDS, Change, describ
 from tallystream.local.channels.connection import DELIVERY_S_MAX
 from tallystream.local.channels.post import Target, post
 from tallystream.local.channels.secret import read_variable
-from tallystream.ports import Message
+from tallystream.ports.alarms import Message
 
 _TEXT_CHARACTERS_MAX: Final = 2_950  # of a block; Slack takes 3,000
 _SIGNS: Final = {"ALARM": "🔴", "OK": "🟢", "INSUFFICIENT_DATA": "⚪"}

@@ -11,7 +11,7 @@ from tallystream.local.channels.connection import DELIVERY_S_MAX
 from tallystream.local.channels.post import Target, post
 from tallystream.local.channels.secret import read_variable
 from tallystream.local.clock import now_ms
-from tallystream.ports import Message
+from tallystream.ports.alarms import Message
 
 
 def sign(secret: str, timestamp: str, body: bytes) -> str:

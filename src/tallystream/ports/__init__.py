@@ -1,0 +1,1 @@
+"""What the planes implement. Every adapter passes tests/contracts."""
