@@ -1,6 +1,6 @@
 """
-What everybody who shows counts may rely on (ports.counters.CounterReader), wherever they are: in SQLite, in the AWS plane's table in
-memory, in DynamoDB on an emulator, and in DynamoDB on AWS where TALLY_TEST_AWS is set.
+What everybody who shows counts may rely on (ports.counters.CounterReader), wherever they are: in SQLite, in the AWS plane's
+table in memory, in DynamoDB on an emulator, and in DynamoDB on AWS where TALLY_TEST_AWS is set.
 """
 
 import os

@@ -217,7 +217,7 @@ class TableCounterReader:
     # Rejected events.
 
     def reasons(self) -> Reasons:
-        """See ports.counters.CounterReader; of the newest REASONS_EVENTS_MAX, or of 8 MB of them. Cost: one request for each MB."""
+        """See ports.counters.CounterReader; of the newest REASONS_EVENTS_MAX, or 8 MB of them. Cost: a request for each MB."""
         with _storage_errors():
             events = self._rejected(None)
             counts = Counts(event.reason for event in _up_to_bytes(islice(events, REASONS_EVENTS_MAX)))

@@ -56,7 +56,7 @@ class SQLiteCounterStore:
     # Generations.
 
     def declare(self, definition: Definition, positions: Mapping[int, int], now_ms: int) -> list[Generation]:
-        """See ports.counters.CounterStore. `positions` are those that counting has reached: a new generation counts from there."""
+        """See ports.counters.CounterStore. `positions`: what counting has reached, from where a new generation counts."""
         generations = []
         with self._writer_lock, transaction(self._writer, self.path):
             known = {
