@@ -17,8 +17,8 @@ from tallystream.core.alarm import (
     MetricAlarm,
     RelativeThreshold,
     SystemSource,
+    alarm_fingerprint,
 )
-from tallystream.core.alarm_definition import alarm_fingerprint
 from tallystream.core.channel import Channel, CommandChannel, EmailChannel, SlackChannel, WebhookChannel
 from tallystream.core.definition_text import definition_schema, parse_definition
 from tallystream.core.errors import DefinitionError, Problem

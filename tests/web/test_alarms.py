@@ -7,8 +7,7 @@ from typing import Any
 
 import pytest
 
-from tallystream.core.alarm import DecidingDatapoint, State, Transition
-from tallystream.core.alarm_definition import alarm_fingerprint
+from tallystream.core.alarm import DecidingDatapoint, State, Transition, alarm_fingerprint
 from tallystream.local.clock import now_ms
 from tallystream.ports.alarms import AlarmChange, AlarmKey
 from tallystream.web.services import Tokens

@@ -1,5 +1,6 @@
 """Alarms: what one watches, when a datapoint breaches, and how datapoints decide its state."""
 
+import hashlib
 from decimal import Decimal
 from typing import Final, Literal, NamedTuple
 
@@ -133,3 +134,8 @@ class Transition(NamedTuple):
     new_state: State
     reason: str  # a sentence
     datapoints: tuple[DecidingDatapoint, ...]  # ascending; empty for a composite alarm
+
+
+def alarm_fingerprint(alarm: Alarm) -> str:
+    """Return a hash of everything that is configured of an alarm, in hexadecimal: an edited alarm has another."""
+    return hashlib.sha256(msgspec.json.encode(alarm)).hexdigest()

@@ -1,10 +1,7 @@
 """Alarms, channels and mutes as tally.toml defines them: from its tables, free of mistakes, to what the rest works with."""
 
-import hashlib
 from decimal import Decimal
 from typing import Any, Final
-
-import msgspec
 
 from tallystream.core.alarm import (
     Actions,
@@ -29,11 +26,6 @@ PORTS: Final = {"starttls": 587, "tls": 465, "none": 25}
 _SYSTEM_WINDOW_MS: Final = UNITS_MS["m"]
 GROUPS_MAX_DEFAULT: Final = 100
 _WEEKS: Final = 4
-
-
-def alarm_fingerprint(alarm: Alarm) -> str:
-    """Return a hash of everything that is configured of an alarm, in hexadecimal: an edited alarm has another."""
-    return hashlib.sha256(msgspec.json.encode(alarm)).hexdigest()
 
 
 def read_alarms(document: Table) -> tuple[Alarm, ...]:

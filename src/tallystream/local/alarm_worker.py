@@ -14,7 +14,6 @@ from contextlib import closing
 from pathlib import Path
 
 from tallystream.core.definition import Definition
-from tallystream.core.definition_text import parse_definition
 from tallystream.core.errors import StorageError
 from tallystream.engine.alarms import AlarmStep, measure_system
 from tallystream.engine.notify import GIVEN_UP_MS, NotifyStep, Sender
@@ -46,7 +45,7 @@ def main() -> None:
     stop = threading.Event()
     signal.signal(signal.SIGTERM, lambda *_: stop.set())
     end_with_parent()
-    definition = parse_definition(settings.definition)
+    definition = settings.definition
     data = DataDirectory(Path(settings.data))
     stream, store = data.open(definition, read_only=True)
     with closing(stream), closing(store), closing(data.open_alarms()) as alarms:

@@ -86,7 +86,7 @@ def up(
         data.declare_alarms(definition)
         worker = WorkerSettings(
             name="counter",
-            definition=settings.definition_text,
+            definition=definition,
             data=str(settings.data),
             log_format=settings.log_format,
             socket_fd=listener.fileno(),

@@ -91,22 +91,24 @@ def line_blocks(pieces: Iterable[bytes], position: int, *, leave_unfinished: boo
     carry = b""  # the beginning of a line whose end has not come yet, at most CUT_BYTES of it
     dropped = 0  # how many bytes of that line are not in `carry`
     for piece in pieces:
-        whole, line_feed, tail = piece.rpartition(b"\n")
-        if line_feed:
-            text = carry + whole
-            lines = text.split(b"\n")
-            for start in range(0, len(lines), EVENTS_MAX):
-                some = lines[start : start + EVENTS_MAX]
-                position += dropped + sum(map(len, some)) + len(some)  # with the line feed of each
-                dropped = 0
-                some[0] = some[0][:CUT_BYTES]  # only the first line can be longer than a piece
-                if min(some) > _BELOW_TEXT:
-                    yield Block(some, position, text=text if len(some) == len(lines) and len(some[0]) < CUT_BYTES else None)
-                else:
-                    yield Block(list(filter(bytes.strip, some)), position)
-            carry = tail
+        whole = piece.rfind(b"\n")  # bytes of it that end a line
+        if whole < 0:
+            carry += piece
         else:
-            carry += tail
+            text = b"".join((carry, memoryview(piece)[:whole]))
+            lines = text.split(b"\n")
+            carry = piece[whole + 1 :]
+            if len(lines) <= EVENTS_MAX and len(lines[0]) <= CUT_BYTES and min(lines) > _BELOW_TEXT:  # as good as always
+                position += dropped + len(text) + 1
+                dropped = 0
+                yield Block(lines, position, text=text)
+            else:
+                for start in range(0, len(lines), EVENTS_MAX):
+                    some = lines[start : start + EVENTS_MAX]
+                    position += dropped + sum(map(len, some)) + len(some)  # with the line feed of each
+                    dropped = 0
+                    some[0] = some[0][:CUT_BYTES]  # only the first line can be longer than a piece
+                    yield Block(list(filter(bytes.strip, some)), position)
         if len(carry) > CUT_BYTES:
             dropped += len(carry) - CUT_BYTES
             carry = carry[:CUT_BYTES]

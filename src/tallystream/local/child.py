@@ -17,6 +17,8 @@ from typing import TypeVar
 
 import msgspec
 
+from tallystream.core.definition import Definition
+
 READY = b"ready\n"
 
 Settings = TypeVar("Settings", bound=msgspec.Struct)
@@ -26,7 +28,7 @@ class WorkerSettings(msgspec.Struct, frozen=True, kw_only=True):
     """What a web worker or a counter worker is told."""
 
     name: str  # in the log
-    definition: str  # the text of the tally.toml
+    definition: Definition  # as read from its text, which is not read once more
     data: str  # the data directory
     log_format: str
     socket_fd: int = -1  # the listening socket of a web worker

@@ -10,7 +10,6 @@ from pathlib import Path
 
 from tallystream.core.clock import clock_warning
 from tallystream.core.definition import Definition
-from tallystream.core.definition_text import parse_definition
 from tallystream.core.errors import StorageError
 from tallystream.engine.count import CountStep
 from tallystream.local.child import WorkerSettings, announce_ready, end_with_parent, read_settings
@@ -38,7 +37,7 @@ def main() -> None:
     stop = threading.Event()
     signal.signal(signal.SIGTERM, lambda *_: stop.set())
     end_with_parent()
-    definition = parse_definition(settings.definition)
+    definition = settings.definition
     stream, store = DataDirectory(Path(settings.data)).open(definition)
     with closing(stream), closing(store):
         announce_ready()

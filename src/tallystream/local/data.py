@@ -5,7 +5,7 @@ from contextlib import closing
 from decimal import Decimal
 from pathlib import Path
 
-from tallystream.core.alarm_definition import alarm_fingerprint
+from tallystream.core.alarm import alarm_fingerprint
 from tallystream.core.definition import Definition
 from tallystream.local.alarms import SQLiteAlarmStore
 from tallystream.local.clock import now_ms

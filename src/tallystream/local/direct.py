@@ -35,7 +35,7 @@ class DirectSink:
 
     def __init__(self, data: DataDirectory, definition_text: str) -> None:
         definition = parse_definition(definition_text)
-        self._counting = _Counting(data, definition_text, definition)
+        self._counting = _Counting(data, definition)
         self._counting.ensure()
         self._stream, self._store = data.open(definition)
         self._reader = Reader(definition)
@@ -127,10 +127,10 @@ class DirectSink:
 class _Counting:
     """Sees to it that one process counts, while the one that did may end at any time."""
 
-    def __init__(self, data: DataDirectory, definition_text: str, definition: Definition) -> None:
+    def __init__(self, data: DataDirectory, definition: Definition) -> None:
         self._data = data
         self._definition = definition
-        self._settings = WorkerSettings(name="counter", definition=definition_text, data=str(data.path), log_format="text")
+        self._settings = WorkerSettings(name="counter", definition=definition, data=str(data.path), log_format="text")
         self._lock: DirectoryLock | None = None
         self._worker: subprocess.Popen[bytes] | None = None
         self._starts = 0

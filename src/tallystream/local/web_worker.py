@@ -8,7 +8,6 @@ from pathlib import Path
 
 import tallystream
 import tallystream.web
-from tallystream.core.definition_text import parse_definition
 from tallystream.engine.retry import retry_rejected
 from tallystream.local.child import WorkerSettings, announce_ready, end_with_parent, read_settings
 from tallystream.local.clock import now_ms
@@ -43,7 +42,7 @@ class _Server(Server):
 
 
 def _services(settings: WorkerSettings) -> Services:
-    definition = parse_definition(settings.definition)
+    definition = settings.definition
     data = DataDirectory(Path(settings.data))
     stream, store = data.open(definition)
     return Services(
