@@ -16,9 +16,10 @@ INTRODUCTION = """\
 Written by `make bench`, which anyone can run. Ratios are of one run, contestants taking turns; figures are medians of at least
 five runs, except memory and the time until an event is visible, which are of one long run. The events have about 187 bytes
 and 12 types, 0.1 % of them are malformed, and one counter has windows of 1m, 15m and 1h.
-Absolute figures say as much about the machine as about Tallystream: compare them with your own. Their targets were set on a core on
-which uvicorn with an application that does nothing answers 18,800 requests/s, and the hot path counts 1.5 to 2.5 M events/s. So where
-a machine may miss a target for want of speed alone, a ratio to what it does of that, in the same run, stands below.
+Absolute figures say as much about the machine as about Tallystream: compare them with your own. Their targets were set on a
+core on which uvicorn with an application that does nothing answers 18,800 requests/s, and the hot path counts 1.5 to 2.5 M
+events/s. Where a slower machine may miss such a target, the row below it holds the figure against what this one made of that,
+in the same run.
 
 """
 
