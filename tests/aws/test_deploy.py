@@ -133,6 +133,23 @@ def test_an_edited_definition_changes_the_stack(config: Path) -> None:
     assert "web-shop: UPDATE_COMPLETE" in changed.stdout
 
 
+def test_a_stack_keeps_the_settings_that_are_not_given_again(config: Path) -> None:
+    def environment() -> dict[str, str]:
+        functions = boto3.client("lambda").list_functions()["Functions"]
+        (found,) = [function["Environment"]["Variables"] for function in functions if "Count" in function["FunctionName"]]
+        return dict(found)
+
+    assert run("deploy", config, "--yes", "--groups-max", "500", "--batch-window", "30").exit_code == 0
+    again = run("deploy", config, "--yes")
+    assert again.stdout == "the stack web-shop in eu-west-1 is as the definition says; nothing to do\n"
+    changed = run("deploy", config, "--yes", "--write-shards", "4")
+    assert changed.exit_code == 0, changed.output
+    assert "all counters begin new rows" in changed.stderr
+    assert (environment()["TALLY_GROUPS_MAX"], environment()["TALLY_WRITE_SHARDS"]) == ("500", "4")
+    mappings = boto3.client("lambda").list_event_source_mappings()["EventSourceMappings"]
+    assert {mapping["MaximumBatchingWindowInSeconds"] for mapping in mappings} == {30}
+
+
 def test_a_template_that_is_refused_leaves_nothing(config: Path) -> None:
     config.write_text(DEFINITION + COMPOSITE, encoding="utf-8")
     refused = run("deploy", config, "--yes")
@@ -261,7 +278,8 @@ def test_a_dashboard_is_made_shown_and_removed(config: Path) -> None:
     assert token not in deployed.output + found
     functions = boto3.client("lambda").list_functions()["Functions"]
     assert token not in str(functions)
-    without = run("deploy", config, "--yes")
+    assert "nothing to do" in run("deploy", config, "--yes").stdout
+    without = run("deploy", config, "--yes", "--no-dashboard")
     assert without.exit_code == 0, without.output
     assert "PagesUrl" not in run("status", config).stdout
     assert boto3.client("secretsmanager").list_secrets()["SecretList"] == []

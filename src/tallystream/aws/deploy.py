@@ -12,8 +12,12 @@ import time
 from collections.abc import Callable, Generator, Iterator
 from typing import Any, Final, NamedTuple
 
+import msgspec
+
 from tallystream.aws.package import Package
 from tallystream.aws.refusals import DeployError, refusals
+from tallystream.aws.template import SETTINGS
+from tallystream.aws.template_function import StackSettings
 
 TAG: Final = "tallystream"
 TEMPLATE_BODY_BYTES_MAX: Final = 51_200  # within a request; a larger one is read from the bucket
@@ -79,6 +83,17 @@ class Account:
                 raise NoRegionError
             self.number: str = session.client("sts", config=config).get_caller_identity()["Account"]
         self.bucket = f"tallystream-{self.number}-{self.region}"
+
+    def settings(self, stack: str) -> StackSettings | None:
+        """Return with what settings one of our stacks was deployed; None: there is none."""
+        found = self._describe(stack)
+        if found is None or found["StackStatus"] == "REVIEW_IN_PROGRESS":
+            return None
+        _check_is_ours(stack, found)
+        with refusals():
+            body = self._stacks.get_template(StackName=stack)["TemplateBody"]
+        template = json.loads(body) if isinstance(body, str) else body
+        return msgspec.convert(template.get("Metadata", {}).get(SETTINGS, {}), StackSettings)
 
     def plan(self, stack: str, template: dict[str, Any], package: Package, definition_name: str) -> Plan:
         """

@@ -10,6 +10,8 @@ import json
 from collections.abc import Iterator
 from typing import Any, Final, NamedTuple
 
+import msgspec
+
 from tallystream.aws.cloudformation import Resource, attribute, logical_id, namespace, ref, substitute
 from tallystream.aws.template_alarms import alarm_resources, operational_alarm_resources
 from tallystream.aws.template_dashboard import dashboard_resource
@@ -34,6 +36,10 @@ _HOUR_MS: Final = UNITS_MS["h"]
 _CHANGED_CELLS: Final = json.dumps({"dynamodb": {"NewImage": {"count": {"N": [{"exists": True}]}}}})
 _GIVING_UP: Final = allow(["sqs:SendMessage"], attribute("FailedBatches", "Arn"))
 _RETENTION_HOURS_MIN: Final = 24  # of Kinesis
+
+
+SETTINGS: Final = "Tallystream"
+"""Where in a template's metadata its settings are, for whoever deploys the stack again."""
 
 
 class Stack(NamedTuple):
@@ -84,6 +90,7 @@ def make_stack(definition: Definition, settings: StackSettings) -> Stack:
     template = {
         "AWSTemplateFormatVersion": "2010-09-09",
         "Description": f"Tallystream: {definition.name}",
+        "Metadata": {SETTINGS: msgspec.to_builtins(settings)},
         "Parameters": {
             "CodeBucket": {"Type": "String", "Description": "Bucket that holds the package of the functions."},
             "CodeKey": {"Type": "String", "Description": "Key of the package in that bucket; tally aws package writes it."},

@@ -5,6 +5,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
+from click.core import ParameterSource
+from msgspec.structs import replace
 
 from tallystream.aws.template_function import Architecture, StackSettings
 from tallystream.cli.aws_backfill import backfill
@@ -86,7 +88,7 @@ def _settings_options(command: Command) -> Command:
 def _dashboard_option(command: Command) -> Command:
     """Add --dashboard."""
     return click.option(
-        "--dashboard", is_flag=True, help="Also serve the dashboard: a function with a URL, which asks for a token."
+        "--dashboard/--no-dashboard", help="Also serve the dashboard: a function with a URL, which asks for a token."
     )(command)
 
 
@@ -194,12 +196,13 @@ def _yes_option(command: Command) -> Command:
 @stack_option
 @_settings_options
 @_yes_option
-def deploy(config: Path, stack: str | None, region: str | None, yes: bool, **settings: Any) -> None:
+@click.pass_context
+def deploy(ctx: click.Context, /, config: Path, stack: str | None, region: str | None, yes: bool, **options: Any) -> None:
     """
     Make or change the stack of a definition on AWS.
 
     Afterwards it is as the definition says now. What would change is shown first, as a table, and nothing is changed before
-    you say yes.
+    you say yes. A stack that is there keeps the settings that no option is given for.
     """
     from tallystream.aws.deploy import Account
     from tallystream.aws.package import Target, build_package
@@ -207,10 +210,15 @@ def deploy(config: Path, stack: str | None, region: str | None, yes: bool, **set
 
     definition = _definition(config)
     name = stack_name(config, stack)
-    made = make_stack(definition, StackSettings(**settings))
-    _warn(made.warnings)
     account = Account(region)
-    built = build_package(definition, Target(settings["architecture"]), pages=settings["dashboard"])
+    given = {key: value for key, value in options.items() if ctx.get_parameter_source(key) is ParameterSource.COMMANDLINE}
+    before = account.settings(name)
+    settings = replace(before or StackSettings(), **given)
+    made = make_stack(definition, settings)
+    _warn(made.warnings)
+    if before and (before.groups_max, before.write_shards) != (settings.groups_max, settings.write_shards):
+        _warn(("with another --groups-max or --write-shards, all counters begin new rows; what was counted stays, apart",))
+    built = build_package(definition, Target(settings.architecture), pages=settings.dashboard)
     plan = account.plan(name, made.template, built, definition.name)
     if not plan.changes:
         click.echo(f"the stack {name} in {account.region} is as the definition says; nothing to do")
