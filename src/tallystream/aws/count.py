@@ -79,6 +79,7 @@ class Counting:
     def __init__(self, definition: Definition, layout: Layout) -> None:
         self.layout = layout
         self.counters = {counter.name: counter for counter in definition.counters}
+        self.measured = {counter.name for counter in definition.counters if counter.measured_fields}
         self.generations = {counter.name: generation_of(counter, definition.stream, layout) for counter in definition.counters}
         self._reader = Reader(definition)
         self._tallier = Tallier(definition, self._reader)
@@ -175,7 +176,8 @@ class Delivery:
         # Rows of a measured counter are written as a whole, the others are added to.
         for key in self._after(0).partials:
             counter = self._counting.counters[key.pk.partition("#")[0]]
-            steps.append(self._merge_cell(counter, key) if counter.measured_fields else self._count_cell(counter, key))
+            is_measured = counter.name in self._counting.measured
+            steps.append(self._merge_cell(counter, key) if is_measured else self._count_cell(counter, key))
         if self._whole.rejected:
             steps.append(self._keep_rejected(self._whole))
         return steps
