@@ -15,6 +15,7 @@ import zstandard
 
 from tallystream.core.counting import Ledger
 from tallystream.core.definition_text import parse_definition
+from tallystream.local.blocks import PIECE_BYTES_MAX
 from tallystream.local.counters import SQLiteCounterStore
 from tallystream.local.data import DataDirectory
 from tallystream.local.direct import DirectSink
@@ -93,6 +94,13 @@ def test_a_second_run_has_nothing_to_do_and_a_grown_file_goes_on(tmp_path: Path,
     append(path, line(101)[-5:])
     assert read(path, sink).events == 1
     assert sorted(stored_lines(data)) == sorted(map(line, range(102)))
+
+
+def test_blocks_of_blank_lines_alone_are_passed_over(tmp_path: Path, data: DataDirectory, sink: DirectSink) -> None:
+    path = write(tmp_path / "events.ndjson", 0, 10)
+    append(path, b"\n" * 4 * PIECE_BYTES_MAX + line(10) + b"\n")
+    assert read(path, sink).events == 11
+    assert sorted(stored_lines(data)) == sorted(map(line, range(11)))
 
 
 def test_a_rewritten_file_is_not_gone_on_with(tmp_path: Path, data: DataDirectory, sink: DirectSink) -> None:
