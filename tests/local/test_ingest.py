@@ -15,6 +15,7 @@ import zstandard
 
 from tallystream.core.counting import Ledger
 from tallystream.core.definition_text import parse_definition
+from tallystream.core.errors import StorageError
 from tallystream.local.blocks import PIECE_BYTES_MAX
 from tallystream.local.counters import SQLiteCounterStore
 from tallystream.local.data import DataDirectory
@@ -142,6 +143,17 @@ def test_a_file_that_somebody_else_reads_too_is_refused(tmp_path: Path, data: Da
         ingest(FileSource(path), sink, again=False, on_progress=read_it_too)
     sink.finish()
     assert sorted(stored_lines(data)) == sorted(map(line, range(50_000)))
+
+
+def test_a_commit_that_fails_after_the_last_block_is_told(data: DataDirectory) -> None:
+    """Such as when reading ends with an error of its own, and nothing is stored any more that would meet the failure."""
+    sink = DirectSink(data, DEFINITION)
+    pages = sink._stream._writer.execute("PRAGMA page_count").fetchone()[0]
+    sink._stream._writer.execute(f"PRAGMA max_page_count = {pages}")
+    sink.store([os.urandom(100_000).hex().encode()], None)
+    with pytest.raises(StorageError, match="disk is full"):
+        sink.close()
+    data.lock("tally up", 30).release()
 
 
 def test_the_sink_holds_the_lock_and_lets_go_of_it(data: DataDirectory) -> None:
