@@ -109,6 +109,12 @@ def test_an_idle_shard_has_lost_everything() -> None:
     assert Site(define(), OLD, retained_from=4).differences() == []
 
 
+def test_arrival_times_that_are_out_of_order_after_a_change_are_no_difference() -> None:
+    """Kinesis promises no order of them."""
+    site = Site(define(), OLD, [record(4, 35, 50), record(5, 34.999, 50), record(6, 36, 50)])
+    assert site.differences(START_MS + 35 * MINUTE_MS) == []
+
+
 def test_what_an_earlier_function_has_counted_is_not_judged() -> None:
     """Its rows may be of another generation; and it may have rejected something else."""
     site = Site(define(), [*OLD, *NEW])

@@ -1,10 +1,12 @@
 """What is asked of AWS beside the table: how far counting is behind, how the alarms stand."""
 
+import asyncio
 from collections.abc import Iterator
 from contextlib import closing
 from typing import Any
 
 import boto3
+import httpx
 import pytest
 from openapi_spec_validator import OpenAPIV31SpecValidator
 
@@ -116,3 +118,24 @@ def test_the_described_api_is_that_which_is_served(kinesis: Any, stream: str, ta
     described = [operation for operation in OPERATIONS if (operation.path, operation.method) in routes]
     OpenAPIV31SpecValidator(openapi_document("1.0", described)).validate()
     assert services.aws.console == "https://eu-west-1.console.aws.amazon.com/cloudwatch/home?region=eu-west-1"
+
+
+def test_why_the_table_cannot_be_read_is_for_those_who_may_read(kinesis: Any, stream: str) -> None:
+    """What AWS says when it refuses names the account."""
+    with closing(session_client(boto3.Session())) as client:
+        table = DynamoDBTable(client, "no-such-table")
+        place = StackPlace("shop", "eu-west-1", stream)
+        services = stack_services(place, DEFINITION, Layout(), table, kinesis, None, Tokens(read="secret"))
+        transport = httpx.ASGITransport(RemoteApp(services))
+
+        async def ask(path: str, **headers: str) -> httpx.Response:
+            async with httpx.AsyncClient(transport=transport, base_url="https://pages.example") as pages:
+                return await pages.get(path, headers=headers)
+
+        ready = asyncio.run(ask("/readyz"))
+        assert (ready.status_code, ready.json()["error"]) == (503, "not_ready")
+        assert "DynamoDB" not in ready.text
+        assert asyncio.run(ask("/v1/ledger")).status_code == 401
+        told = asyncio.run(ask("/v1/ledger", authorization="Bearer secret"))
+        assert (told.status_code, told.json()["error"]) == (503, "storage")
+        assert "DynamoDB refuses: ResourceNotFoundException" in told.json()["message"]

@@ -55,12 +55,11 @@ def verifier(table: MemoryTable, on_progress: Any) -> Verifier:
 
 def test_an_interrupt_ends_it_in_the_middle_of_a_shard() -> None:
     readings: list[Reading] = []
-    main = threading.main_thread().ident
-    assert main is not None
+    mains = iter([threading.main_thread().ident])  # once: the shard that does not end goes on reporting until it is told
 
     def interrupt_at_the_end_of_the_others(reading: Reading) -> None:
         readings.append(reading)
-        if reading.part == pytest.approx((1 + 0.75 + 1) / 3):
+        if reading.part == pytest.approx((1 + 0.75 + 1) / 3) and (main := next(mains, None)) is not None:
             signal.pthread_kill(main, signal.SIGINT)
 
     with pytest.raises(KeyboardInterrupt):

@@ -63,6 +63,17 @@ def test_lines_may_be_packed_before_and_with_their_text(make_stream: MakeStream)
         stream.pack([b"a\nb"])
 
 
+@pytest.mark.parametrize("stored", [[], [b"a"]])
+def test_packed_nothing_moves_a_source_and_leaves_no_chunk(make_stream: MakeStream, stored: list[bytes]) -> None:
+    stream = make_stream()
+    stream.append([Append(stored)], 5)
+    source = SourceRange("log", 0, 7, "mark")
+    assert stream.append([Append([], source=source, packed=stream.pack([]))], 6) == [Appended(stored=True)]
+    assert stream.source_position("log") == SourcePosition(7, "mark")
+    stream.append([Append([b"b"])], 7)
+    assert all_lines(stream) == [*stored, b"b"]
+
+
 def test_threads_may_pack_at_once(make_stream: MakeStream) -> None:
     stream = make_stream()
     several = [[b"%d %d" % (number, line) * 200 for line in range(100)] for number in range(16)]

@@ -15,6 +15,8 @@ import zstandard
 
 from tallystream.core.counting import Ledger
 from tallystream.core.definition_text import parse_definition
+from tallystream.core.errors import StorageError
+from tallystream.local.blocks import PIECE_BYTES_MAX
 from tallystream.local.counters import SQLiteCounterStore
 from tallystream.local.data import DataDirectory
 from tallystream.local.direct import DirectSink
@@ -95,6 +97,13 @@ def test_a_second_run_has_nothing_to_do_and_a_grown_file_goes_on(tmp_path: Path,
     assert sorted(stored_lines(data)) == sorted(map(line, range(102)))
 
 
+def test_blocks_of_blank_lines_alone_are_passed_over(tmp_path: Path, data: DataDirectory, sink: DirectSink) -> None:
+    path = write(tmp_path / "events.ndjson", 0, 10)
+    append(path, b"\n" * 4 * PIECE_BYTES_MAX + line(10) + b"\n")
+    assert read(path, sink).events == 11
+    assert sorted(stored_lines(data)) == sorted(map(line, range(11)))
+
+
 def test_a_rewritten_file_is_not_gone_on_with(tmp_path: Path, data: DataDirectory, sink: DirectSink) -> None:
     path = write(tmp_path / "e", 0, 100)
     read(path, sink)
@@ -134,6 +143,17 @@ def test_a_file_that_somebody_else_reads_too_is_refused(tmp_path: Path, data: Da
         ingest(FileSource(path), sink, again=False, on_progress=read_it_too)
     sink.finish()
     assert sorted(stored_lines(data)) == sorted(map(line, range(50_000)))
+
+
+def test_a_commit_that_fails_after_the_last_block_is_told(data: DataDirectory) -> None:
+    """Such as when reading ends with an error of its own, and nothing is stored any more that would meet the failure."""
+    sink = DirectSink(data, DEFINITION)
+    pages = sink._stream._writer.execute("PRAGMA page_count").fetchone()[0]
+    sink._stream._writer.execute(f"PRAGMA max_page_count = {pages}")
+    sink.store([os.urandom(100_000).hex().encode()], None)
+    with pytest.raises(StorageError, match="disk is full"):
+        sink.close()
+    data.lock("tally up", 30).release()
 
 
 def test_the_sink_holds_the_lock_and_lets_go_of_it(data: DataDirectory) -> None:

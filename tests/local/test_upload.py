@@ -13,6 +13,7 @@ from urllib.parse import urlsplit
 
 import pytest
 
+from tallystream.local.blocks import PIECE_BYTES_MAX
 from tallystream.local.ingest import PositionError, ingest
 from tallystream.local.source import FileSource
 from tallystream.local.upload import UploadError, UploadSink
@@ -120,6 +121,15 @@ def test_lines_of_a_pipe_through_a_bad_network_are_counted_once(server: TallySer
             sink.store([line(number)], None)
     wait_counted(server, 8)
     assert len(misfortune.spoiled) == 8
+
+
+def test_blank_stretches_of_a_pipe_are_passed_over(server: TallyServer) -> None:
+    text = line(0) + b"\n" + b"\n" * 4 * PIECE_BYTES_MAX + line(1)
+    command = [*TALLY, "ingest", "--url", server.url, "-"]
+    for body, events in ((text, 2), (b"[]", 0)):
+        done = subprocess.run(command, input=body, env=tally_environment(), check=False, capture_output=True)
+        assert (done.returncode, done.stderr) == (0, b"")
+        assert done.stdout.startswith(b"%d events" % events)
 
 
 def test_equal_lines_of_a_pipe_are_all_counted(server: TallyServer) -> None:

@@ -177,6 +177,15 @@ def test_signing_in(start_web: StartWeb) -> None:
         assert web.client.get(path).status_code == 200
 
 
+def test_a_line_feed_behind_a_path_does_not_lead_past_the_guard(start_web: StartWeb) -> None:
+    web = start_web(tokens=Tokens(write="w" * 16, read="r" * 16))
+    for path in ("/metrics%0A", "/v1/ledger%0A", "/healthz%0a"):
+        assert web.client.get(path).status_code == 404
+    reader = {"Authorization": f"Bearer {'r' * 16}"}
+    assert web.client.post("/v1/rejected/retry", headers=reader).status_code == 401
+    assert web.client.post("/v1/rejected/retry%0A", headers=reader).status_code == 404
+
+
 def test_rejected_events_are_listed_page_by_page(web: Web) -> None:
     lines = [b'{"n": %d}' % n for n in range(5)] + [b"\xff", b"{"]
     web.post(b"\n".join(lines), Content_Type="application/x-ndjson")

@@ -61,7 +61,8 @@ class ShardRecount:
     """
     What a shard's records amount to: up to `mark`, which is the ledger's, in all; above it, record by record.
 
-    Records that arrived before `from_ms` are not judged, only numbered: an earlier function may have judged them otherwise.
+    Records before the first that arrived at `from_ms` or later are not judged, only numbered: an earlier function may have
+    judged them otherwise. Behind that one all are: they were counted after it, though arrival times need not be in order.
     """
 
     def __init__(self, definition: Definition, shard: str, from_ms: int | None = None) -> None:
@@ -99,7 +100,7 @@ class ShardRecount:
             return 0
         self.last_sequence = records[-1].sequence
         packed = [_Packed(pad_sequence(sequence), arrival_ms, lines_of_record(data)) for sequence, arrival_ms, data in records]
-        judged = [record for record in packed if self.from_ms is None or record.arrival_ms >= self.from_ms]
+        judged = packed[self._first_judged(packed) :]
         lines = sum(len(record.lines) for record in packed)
         if judged:
             self.first = self.first or judged[0]._replace(lines=[])
@@ -120,6 +121,12 @@ class ShardRecount:
             if more.mark <= mark:
                 found = more if found is None else merged(found, more)
         return found
+
+    def _first_judged(self, records: Sequence[_Packed]) -> int:
+        """Return the index of the first of the next records that is judged; their number if none is."""
+        if self.from_ms is None or self.first is not None:
+            return 0
+        return next((at for at, record in enumerate(records) if record.arrival_ms >= self.from_ms), len(records))
 
     def _runs(self, records: list[_Packed]) -> Iterator[list[_Packed]]:
         """Cut records into what can be tallied together: of one arrival time, where an outcome depends on it."""

@@ -113,11 +113,16 @@ class DirectSink:
             time.sleep(POLL_S)
 
     def close(self) -> None:
-        """Wait for the commit that is under way, end the counter worker, if there is one, and let go of the directory."""
+        """
+        Wait for the commit that is under way, end the counter worker, if there is one, and let go of the directory.
+
+        Raises as `store`, if that commit failed and nobody was told: whatever ended the reading may say that all is taken.
+        """
         self._thread.shutdown()
         self._counting.stop()
         self._stream.close()
         self._store.close()
+        self._settle()
 
     def _backlog(self) -> int:
         positions = self._store.positions()

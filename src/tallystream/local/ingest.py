@@ -88,7 +88,10 @@ def ingest(source: Source | RetainedSource, sink: Sink, *, again: bool, on_progr
         name, start, blocks = _resume(source, sink, again)
         end = start
         for block in blocks:
-            sink.store(block.lines, None if name is None else SourceRange(name, end, block.end, block.mark), block.text)
+            if name is not None:
+                sink.store(block.lines, SourceRange(name, end, block.end, block.mark), block.text)
+            elif block.lines:  # without them there is nothing to store, not even a position
+                sink.store(block.lines, None, block.text)
             events += len(block.lines)
             end = block.end
             on_progress(Progress(events, source.read_bytes))

@@ -193,7 +193,8 @@ class SQLiteStream:
     def _pack_append(self, append: Append) -> Iterator[tuple[int | None, Packed]]:
         """Yield (shard, chunk): by partition key if there is one, else None for the shard whose turn it is."""
         if append.packed is not None:
-            yield None, append.packed
+            if append.packed.lines:
+                yield None, append.packed
             return
         by_shard: dict[int | None, list[bytes]] = {}
         if append.partition_keys is None:

@@ -14,11 +14,12 @@ from starlette.responses import Response
 from starlette.routing import BaseRoute, Mount, Route
 from starlette.types import Receive, Scope, Send
 
+from tallystream.core.errors import StorageError
 from tallystream.ports.counters import CounterReader
 from tallystream.web.alarm_types import AlarmsAnswer
 from tallystream.web.answer_types import CloudAlarmsAnswer, HealthAnswer, LedgerAnswer
 from tallystream.web.auth import Access
-from tallystream.web.errors import RequestRefusedError
+from tallystream.web.errors import RequestRefusedError, error_body
 from tallystream.web.live import LiveHub
 from tallystream.web.metrics import CONTENT_TYPE, Metrics, collect_ledger
 from tallystream.web.openapi import OPENAPI_PATH, OPERATIONS, openapi_route
@@ -114,8 +115,11 @@ def _status_routes(services: RemoteServices, metrics: Metrics) -> list[Route]:
         return Response(metrics.page(), headers={"content-type": CONTENT_TYPE})
 
     def readiness(_: Request) -> Response:
-        services.store.version()
-        return Response(b'{"ready":true}', headers={"cache-control": "no-store"}, media_type="application/json")
+        try:
+            services.store.version()
+        except StorageError:  # whose message names the account, and whoever asks may have this answer
+            return _ready(error_body("not_ready", "the table cannot be read; GET /v1/ledger says why"), 503)
+        return _ready(b'{"ready":true}')
 
     async def liveness(_: Request) -> Response:
         return Response(b'{"alive":true}', headers={"cache-control": "no-store"}, media_type="application/json")
@@ -130,6 +134,10 @@ def _status_routes(services: RemoteServices, metrics: Metrics) -> list[Route]:
         Route("/readyz", readiness),
         Route("/healthz", liveness),
     ]
+
+
+def _ready(body: bytes, status: int = 200) -> Response:
+    return Response(body, status, {"cache-control": "no-store"}, "application/json")
 
 
 class _Polled:
