@@ -16,7 +16,7 @@ from tallystream.core.definition_text import parse_definition
 from tallystream.core.errors import TallystreamError
 
 if TYPE_CHECKING:
-    from tallystream.aws.deploy import Account, Progress
+    from tallystream.aws.deploy import Progress, Summary
 
 Command = Callable[..., Any]
 
@@ -237,22 +237,19 @@ def deploy(ctx: click.Context, /, config: Path, stack: str | None, region: str |
         return
     _echo_progress(account.execute(name, plan, built))
     click.echo(f"the stack {name} is deployed")
-    _echo_outputs(account, name)
+    _echo_summary(name, account.existing(name))
 
 
 @aws.command()
 @config_option
 @stack_option
-@click.pass_context
-def status(ctx: click.Context, config: Path, stack: str | None, region: str | None) -> None:
+def status(config: Path, stack: str | None, region: str | None) -> None:
     """Show how a stack is: its outputs and its alarms. Exits with 1 if there is none."""
     from tallystream.aws.deploy import Account
 
     account = Account(region)
     name = stack_name(config, stack)
-    if not _echo_outputs(account, name):
-        click.echo(f"there is no stack {name} in {account.region}", err=True)
-        ctx.exit(1)
+    _echo_summary(name, account.existing(name))
 
 
 @aws.command()
@@ -285,16 +282,12 @@ def destroy(config: Path, stack: str | None, region: str | None, yes: bool) -> N
     click.echo(f"the stack {name} is gone; its metrics stay in CloudWatch until they are 15 months old")
 
 
-def _echo_outputs(account: "Account", name: str) -> bool:
-    found = account.summary(name)
-    if found is None:
-        return False
+def _echo_summary(name: str, found: "Summary") -> None:
     click.echo(f"{name}: {found.status}")
     _echo_table(list(found.outputs.items()))
     if found.alarms:
         click.echo()
         _echo_table(sorted(found.alarms.items()))
-    return True
 
 
 def _echo_progress(happening: "Iterator[Progress]") -> None:
