@@ -81,15 +81,11 @@ def _settings_options(command: Command) -> Command:
         show_default=True,
         help="Partitions that a series' rows are spread over: more for over 1,000 writes a second.",
     )
-    changed: Command = _architecture_option(window(memory(groups(shards(_dashboard_option(command))))))
-    return changed
-
-
-def _dashboard_option(command: Command) -> Command:
-    """Add --dashboard."""
-    return click.option(
+    dashboard = click.option(
         "--dashboard/--no-dashboard", help="Also serve the dashboard: a function with a URL, which asks for a token."
-    )(command)
+    )
+    changed: Command = _architecture_option(window(memory(groups(shards(dashboard(command))))))
+    return changed
 
 
 @aws.command()
@@ -116,7 +112,7 @@ def template(config: Path, output: Path | None, **settings: Any) -> None:
 @aws.command()
 @config_option
 @_architecture_option
-@_dashboard_option
+@click.option("--dashboard", is_flag=True, help="With the pages, for a template that was made with --dashboard.")
 @click.option(
     "--output",
     type=click.Path(dir_okay=False, path_type=Path),
