@@ -148,7 +148,9 @@ class Demo:
 
 
 @click.command(context_settings={"help_option_names": ["-h", "--help"]})
-@click.option("--rate", type=click.FloatRange(1, 1_000), default=20.0, show_default=True, help="Events a second.")
+@click.option(
+    "--rate", type=click.FloatRange(1, 1_000), default=20.0, show_default=True, help="Events a second, on average over a day."
+)
 @click.option("--seconds", type=click.FloatRange(0, min_open=True), help="Send for so long, see everything arrive, and end.")
 def main(rate: float, seconds: float | None) -> None:
     """Show the stack of the example definition on an emulator of AWS, until Ctrl-C."""
@@ -294,6 +296,8 @@ Events are on their way: Kinesis → count function → DynamoDB → publish fun
 Look around meanwhile, in another terminal
   export {exports}
   .venv/bin/tally aws status --stack {stack}
+  .venv/bin/tally verify --aws --stack {stack}
+  .venv/bin/tally up --aws {stack} --port 8081
 
 Try next, with your own definition
   .venv/bin/tally init && .venv/bin/tally aws cost --events-per-second 50     what it would cost a month

@@ -305,7 +305,7 @@ def test_constraints_pin_every_requirement_exactly() -> None:
     assert [line for line in pins if not re.fullmatch(r"[a-z0-9-]+==[0-9][0-9a-z.+]*", line)] == []
 
 
-@pytest.mark.parametrize("package", ["core", "local", "web"])
+@pytest.mark.parametrize("package", ["aws", "core", "local", "web"])
 def test_the_docstring_of_a_large_package_is_a_map_of_its_modules(package: str) -> None:
     directory = SOURCE / package
     told = ast.get_docstring(ast.parse((directory / "__init__.py").read_text(encoding="utf-8"))) or ""

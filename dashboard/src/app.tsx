@@ -159,7 +159,7 @@ function Header({ definition, path }: { definition: Definition | null; path: str
         ))}
       </nav>
       <div class="site-tools">
-        <p class={`live ${status}`} role="status">
+        <p class={`live ${signInNeeded.value ? "signed-out" : status}`} role="status">
           <i aria-hidden="true" />
           {signInNeeded.value ? "Signed out" : statusText(status)}
         </p>

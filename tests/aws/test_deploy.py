@@ -85,7 +85,10 @@ def everything() -> list[Any]:
 
 def test_from_nothing_to_a_stack_and_back_to_nothing(config: Path) -> None:
     missing = run("status", config)
-    assert (missing.exit_code, missing.stderr) == (1, "there is no stack web-shop in eu-west-1\n")
+    assert (missing.exit_code, missing.stderr) == (
+        1,
+        "tally: there is no stack web-shop in eu-west-1; make it with: tally aws deploy\n",
+    )
 
     refused = run("deploy", config, answer="n\n")
     assert refused.exit_code == 0
@@ -208,7 +211,7 @@ def test_a_large_template_goes_through_the_bucket(aws_environment: str) -> None:
 
 @pytest.mark.parametrize("name", ["1st", "a" * 129, "-a", "ä"])
 def test_names_that_cloudformation_refuses_are_told(name: str) -> None:
-    with pytest.raises(DeployError, match="give one with --stack"):
+    with pytest.raises(DeployError, match="a stack's name is a letter and"):
         stack_name(name)
 
 
@@ -216,12 +219,16 @@ def test_names_that_cloudformation_refuses_are_told(name: str) -> None:
 
 
 class Denying(BaseHTTPRequestHandler):
+    code = "AccessDenied"
+    message = (
+        "User: arn:aws:iam::1:user/u is not authorized to perform: sts:GetCallerIdentity on resource: arn:aws:sts::1:x "
+        "because no identity-based policy allows it"
+    )
+
     def do_POST(self) -> None:
-        message = (
-            "User: arn:aws:iam::1:user/u is not authorized to perform: sts:GetCallerIdentity on resource: arn:aws:sts::1:x "
-            "because no identity-based policy allows it"
+        body = (
+            f"<ErrorResponse><Error><Code>{self.code}</Code><Message>{self.message}</Message></Error></ErrorResponse>".encode()
         )
-        body = f"<ErrorResponse><Error><Code>AccessDenied</Code><Message>{message}</Message></Error></ErrorResponse>".encode()
         self.send_response(403)
         self.send_header("Content-Length", str(len(body)))
         self.end_headers()
@@ -244,8 +251,22 @@ def own_settings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return path
 
 
-def test_a_missing_permission_is_named(own_settings: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    server = HTTPServer(("127.0.0.1", 0), Denying)
+class Expired(Denying):
+    code = "ExpiredToken"
+    message = "The security token included in the request is expired"
+
+
+@pytest.mark.parametrize(
+    ("handler", "told"),
+    [
+        (Denying, "the permission sts:GetCallerIdentity on arn:aws:sts::1:x is missing; have it added to your role or user"),
+        (Expired, f"AWS does not accept your credentials: {Expired.message}; log in again, or set AWS_PROFILE"),
+    ],
+)
+def test_what_aws_refuses_is_named(
+    handler: type[Denying], told: str, own_settings: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    server = HTTPServer(("127.0.0.1", 0), handler)
     Thread(target=server.serve_forever, daemon=True).start()
     monkeypatch.setenv("AWS_ENDPOINT_URL", f"http://127.0.0.1:{server.server_port}")
     monkeypatch.setenv("AWS_ACCESS_KEY_ID", "a")
@@ -255,10 +276,7 @@ def test_a_missing_permission_is_named(own_settings: Path, monkeypatch: pytest.M
     finally:
         server.shutdown()
         server.server_close()
-    assert result.exit_code == 1
-    assert result.stderr == (
-        "tally: the permission sts:GetCallerIdentity on arn:aws:sts::1:x is missing; have it added to your role or user\n"
-    )
+    assert (result.exit_code, result.stderr) == (1, f"tally: {told}\n")
 
 
 def test_missing_settings_are_told(own_settings: Path) -> None:

@@ -107,7 +107,9 @@ def test_the_pages_say_what_is_on_aws(server: TallyServer, stack: DeployedStack,
     expect(dashboard.locator(".rejected-event")).to_have_count(1)
     expect(dashboard.locator(".rejected-event")).to_contain_text("invalid_json")
     expect(dashboard.get_by_role("button", name="Retry now")).to_have_count(0)
-    expect(dashboard.get_by_role("region", name="Count them after all")).to_contain_text("tally aws backfill")
+    expect(dashboard.get_by_role("region", name="Count them after all")).to_contain_text(
+        f"--stack {stack.name} \\\n  --region eu-west-1"
+    )
 
     dashboard.get_by_role("link", name="Health").click()
     expect(dashboard.get_by_text("✓ Every event is accounted for")).to_be_visible()
@@ -149,6 +151,7 @@ def test_tokens_are_asked_for(stack: DeployedStack, tmp_path: Path, page: Page) 
         assert server.client.get(f"{url}/v1/ledger").status_code == 401
         assert server.client.get(f"{url}/v1/ledger", headers={"Authorization": "Bearer secret-1"}).status_code == 200
         page.goto(url)
+        expect(page.locator("header .live.signed-out")).to_have_text("Signed out")
         page.get_by_label("Read token").fill("secret-1")
         page.get_by_role("button", name="Sign in").click()
         expect(page.get_by_role("heading", name="Waiting for the first event")).to_be_visible()

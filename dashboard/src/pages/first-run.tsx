@@ -9,6 +9,15 @@ function sampleText(definition: Definition): string {
   return JSON.stringify(sampleEvent(definition, Date.now())).replaceAll("'", "\\u0027");
 }
 
+/** Which events not every counter takes, as a sentence that follows another. */
+function Conditions({ definition }: { definition: Definition }) {
+  const conditional = definition.counters.filter((counter) => counter.where !== null);
+  if (conditional.length === 0) return null;
+  return (
+    <> Some counters take only matching events: {conditional.map(({ name, where }) => `${name} where ${where}`).join("; ")}.</>
+  );
+}
+
 /** Where events go into a Kinesis stream. */
 function FirstRunOnAws({ definition, aws }: { definition: Definition; aws: Aws }) {
   const put = [
@@ -16,6 +25,7 @@ function FirstRunOnAws({ definition, aws }: { definition: Definition; aws: Aws }
     "  --partition-key 1 --cli-binary-format raw-in-base64-out \\",
     `  --data '${sampleText(definition)}'`,
   ].join("\n");
+  const backfill = `tally aws backfill events.ndjson --stack ${aws.stack} --region ${aws.region}`;
   return (
     <div class="first-run">
       <h1>Waiting for the first event</h1>
@@ -33,12 +43,14 @@ function FirstRunOnAws({ definition, aws }: { definition: Definition; aws: Aws }
       <p>
         When an event happened is read from <code>{definition.stream.event_time}</code>. Write an event without line breaks;
         several may be in a record, one a line.
+        <Conditions definition={definition} />
       </p>
       <figure class="command">
         <figcaption>From files</figcaption>
         <pre>
-          <code>{`tally aws backfill events.ndjson --stack ${aws.stack}`}</code>
+          <code>{backfill}</code>
         </pre>
+        <CopyButton text={backfill} />
       </figure>
     </div>
   );
@@ -49,7 +61,6 @@ export function FirstRun({ definition }: { definition: Definition }) {
   const event = sampleText(definition);
   const command = `curl ${location.origin}/v1/events \\\n  -H 'Content-Type: application/json' \\\n  -d '${event}'`;
   const script = `<script src="${location.origin}/tally.js" data-key="YOUR-KEY" defer></script>`;
-  const conditional = definition.counters.filter((counter) => counter.where !== null);
   return (
     <div class="first-run">
       <h1>Waiting for the first event</h1>
@@ -67,13 +78,7 @@ export function FirstRun({ definition }: { definition: Definition }) {
       <p>
         When an event happened is read from <code>{definition.stream.event_time}</code>. If sending needs a token, add{" "}
         <code>-H 'Authorization: Bearer TOKEN'</code>.
-        {conditional.length > 0 && (
-          <>
-            {" "}
-            Some counters take only matching events: {conditional.map(({ name, where }) => `${name} where ${where}`).join("; ")}
-            .
-          </>
-        )}
+        <Conditions definition={definition} />
       </p>
       <figure class="command">
         <figcaption>

@@ -80,7 +80,7 @@ export function Health({ definition }: { definition: Definition }) {
       {!health && !error && <Skeleton lines={10} label="Loading health" />}
       {health && (
         <div class="health">
-          <LedgerEquation ledger={feed.ledger.value ?? health.ledger} />
+          <LedgerEquation ledger={feed.ledger.value ?? health.ledger} aws={definition.aws} />
           {health.throughput && <Throughput now={health.now} throughput={health.throughput} />}
           {definition.aws ? <CloudShards health={health} aws={definition.aws} /> : <Shards health={health} />}
           {health.disk && <Disk disk={health.disk} />}
@@ -91,7 +91,8 @@ export function Health({ definition }: { definition: Definition }) {
   );
 }
 
-function LedgerEquation({ ledger }: { ledger: Ledger }) {
+function LedgerEquation({ ledger, aws }: { ledger: Ledger; aws: Aws | null }) {
+  const verify = aws ? `tally verify --aws --stack ${aws.stack} --region ${aws.region}` : "tally verify";
   const sum = OUTCOMES.reduce((total, outcome) => total + ledger[outcome], 0);
   const balanced = sum === ledger.received;
   return (
@@ -99,7 +100,7 @@ function LedgerEquation({ ledger }: { ledger: Ledger }) {
       <header class="card-head">
         <h2>Ledger</h2>
         <p class={`verdict ${balanced ? "good" : "bad"}`} role="status">
-          {balanced ? "✓ Every event is accounted for" : `✗ Off by ${formatNumber(ledger.received - sum)}: run tally verify`}
+          {balanced ? "✓ Every event is accounted for" : `✗ Off by ${formatNumber(ledger.received - sum)}: run ${verify}`}
         </p>
       </header>
       <dl class="equation">

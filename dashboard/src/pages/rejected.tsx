@@ -188,7 +188,7 @@ function MendOnAws({ aws }: { aws: Aws }) {
         Events are not judged again on AWS. Mend the producer, download these, mend them, and send them to the stream once more:
       </p>
       <pre>
-        <code>{`tally aws backfill mended.ndjson \\\n  --stack ${aws.stack}`}</code>
+        <code>{`tally aws backfill mended.ndjson \\\n  --stack ${aws.stack} \\\n  --region ${aws.region}`}</code>
       </pre>
       <p class="hint">They stay in this list for 30 days, and in the ledger as rejected.</p>
     </section>

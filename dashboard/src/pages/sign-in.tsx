@@ -30,7 +30,8 @@ export function SignIn({ onSignedIn }: { onSignedIn: () => void }) {
     <form class="card sign-in" onSubmit={(event) => void submit(event)}>
       <h1>Sign in</h1>
       <p>
-        Reading these numbers needs the read token that the server was started with (<code>TALLY_READ_TOKEN</code>).
+        Reading these numbers needs the read token: the server was started with it (<code>TALLY_READ_TOKEN</code>), or, at a
+        function URL on AWS, it is in the secret that <code>tally aws status</code> names.
       </p>
       <label>
         Read token

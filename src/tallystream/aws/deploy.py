@@ -170,6 +170,18 @@ class Account:
         outputs = {output["OutputKey"]: output["OutputValue"] for output in found.get("Outputs", [])}
         return Summary(found["StackStatus"], outputs, alarms)
 
+    def existing(self, stack: str) -> Summary:
+        """
+        Return how one of our stacks is.
+
+        Raises:
+            DeployError: there is none, or it is somebody else's.
+        """
+        found = self.summary(stack)
+        if found is None:
+            raise DeployError(f"there is no stack {stack} in {self.region}; make it with: tally aws deploy")
+        return found
+
     def destroy(self, stack: str) -> Iterator[Progress]:
         """
         Delete one of our stacks with everything in it, and its packages; yield what happens as it does.
@@ -307,7 +319,7 @@ def check_stack_name(name: str) -> str:
     """Return a name of a stack as it is; raise DeployError if it is none."""
     if _STACK_NAME.fullmatch(name) is None:
         raise DeployError(
-            f"a stack's name is a letter and up to 127 letters, digits and hyphens, got {name!r}; give one with --stack"
+            f"a stack's name is a letter and up to 127 letters, digits and hyphens, got {name!r}; name the stack so"
         )
     return name
 
@@ -319,7 +331,7 @@ def package_key(stack: str, package: Package) -> str:
 
 def _check_is_ours(stack: str, found: dict[str, Any]) -> None:
     if not any(tag["Key"] == TAG for tag in found.get("Tags", [])) and found["StackStatus"] != "REVIEW_IN_PROGRESS":
-        raise DeployError(f"the stack {stack} is not Tallystream's: it has no tag {TAG!r}; give another name with --stack")
+        raise DeployError(f"the stack {stack} is not Tallystream's: it has no tag {TAG!r}; name another stack")
 
 
 def _check_is_ready(stack: str, status: str) -> None:

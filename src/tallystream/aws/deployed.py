@@ -35,9 +35,7 @@ def read_deployed(account: Account, stack: str) -> Deployed:
     """
     import boto3
 
-    summary = account.summary(stack)
-    if summary is None:
-        raise DeployError(f"there is no stack {stack} in {account.region}; make it with: tally aws deploy")
+    summary = account.existing(stack)
     with refusals():
         session = boto3.Session(region_name=account.region)
         stacks = session.client("cloudformation")
@@ -53,7 +51,7 @@ def read_deployed(account: Account, stack: str) -> Deployed:
     try:
         with zipfile.ZipFile(io.BytesIO(package)) as archive:
             definition = msgspec.json.decode(archive.read(DEFINITION), type=Definition)
-    except msgspec.ValidationError as error:
+    except (KeyError, msgspec.DecodeError) as error:
         raise DeployError(
             f"the stack {stack} was deployed by another version of Tallystream, and this one cannot read its definition"
             f" ({error}); deploy it again, or use that version"

@@ -114,7 +114,7 @@ class TableCounterReader:
         """See ports.counters.CounterReader. Cost: one request."""
         total = Ledger()
         for shard in self.shards():
-            total = Ledger(*map(sum, zip(total, shard.ledger, strict=True)))
+            total = total.plus(shard.ledger)
         return total
 
     def shards(self) -> list[ShardLedger]:
@@ -150,14 +150,15 @@ class TableCounterReader:
             entered = self._reader.entered(counter)
             if entered != catalogue.entered:
                 found = [each for each in self._reader.series(counter) if each.group not in catalogue.ids]
+                known = dict(catalogue.values)  # others read the present one meanwhile
                 for group, values, since_ms in sorted(found, key=lambda each: (each.values is None, each.since_ms, each.group)):
                     series_id = len(catalogue.ids) + 1
                     catalogue.groups[series_id] = group
                     catalogue.ids[group] = series_id
                     if values is not None:
-                        catalogue.values = {**catalogue.values, series_id: values}
+                        known[series_id] = values
                         catalogue.since_ms = min(since_ms, catalogue.since_ms or since_ms)
-                catalogue.entered = entered
+                catalogue.values, catalogue.entered = known, entered
             return catalogue
 
     # What was counted.

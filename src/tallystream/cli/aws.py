@@ -16,7 +16,7 @@ from tallystream.core.definition_text import parse_definition
 from tallystream.core.errors import TallystreamError
 
 if TYPE_CHECKING:
-    from tallystream.aws.deploy import Account, Progress
+    from tallystream.aws.deploy import Progress, Summary
 
 Command = Callable[..., Any]
 
@@ -81,15 +81,11 @@ def _settings_options(command: Command) -> Command:
         show_default=True,
         help="Partitions that a series' rows are spread over: more for over 1,000 writes a second.",
     )
-    changed: Command = _architecture_option(window(memory(groups(shards(_dashboard_option(command))))))
-    return changed
-
-
-def _dashboard_option(command: Command) -> Command:
-    """Add --dashboard."""
-    return click.option(
+    dashboard = click.option(
         "--dashboard/--no-dashboard", help="Also serve the dashboard: a function with a URL, which asks for a token."
-    )(command)
+    )
+    changed: Command = _architecture_option(window(memory(groups(shards(dashboard(command))))))
+    return changed
 
 
 @aws.command()
@@ -116,7 +112,7 @@ def template(config: Path, output: Path | None, **settings: Any) -> None:
 @aws.command()
 @config_option
 @_architecture_option
-@_dashboard_option
+@click.option("--dashboard", is_flag=True, help="With the pages, for a template that was made with --dashboard.")
 @click.option(
     "--output",
     type=click.Path(dir_okay=False, path_type=Path),
@@ -237,22 +233,19 @@ def deploy(ctx: click.Context, /, config: Path, stack: str | None, region: str |
         return
     _echo_progress(account.execute(name, plan, built))
     click.echo(f"the stack {name} is deployed")
-    _echo_outputs(account, name)
+    _echo_summary(name, account.existing(name))
 
 
 @aws.command()
 @config_option
 @stack_option
-@click.pass_context
-def status(ctx: click.Context, config: Path, stack: str | None, region: str | None) -> None:
+def status(config: Path, stack: str | None, region: str | None) -> None:
     """Show how a stack is: its outputs and its alarms. Exits with 1 if there is none."""
     from tallystream.aws.deploy import Account
 
     account = Account(region)
     name = stack_name(config, stack)
-    if not _echo_outputs(account, name):
-        click.echo(f"there is no stack {name} in {account.region}", err=True)
-        ctx.exit(1)
+    _echo_summary(name, account.existing(name))
 
 
 @aws.command()
@@ -285,16 +278,12 @@ def destroy(config: Path, stack: str | None, region: str | None, yes: bool) -> N
     click.echo(f"the stack {name} is gone; its metrics stay in CloudWatch until they are 15 months old")
 
 
-def _echo_outputs(account: "Account", name: str) -> bool:
-    found = account.summary(name)
-    if found is None:
-        return False
+def _echo_summary(name: str, found: "Summary") -> None:
     click.echo(f"{name}: {found.status}")
     _echo_table(list(found.outputs.items()))
     if found.alarms:
         click.echo()
         _echo_table(sorted(found.alarms.items()))
-    return True
 
 
 def _echo_progress(happening: "Iterator[Progress]") -> None:

@@ -75,7 +75,6 @@ def backfill(
     from tallystream.aws.backfill import Checkpoint, StreamSink
     from tallystream.aws.deploy import Account
     from tallystream.aws.producer import Limits, Producer
-    from tallystream.aws.refusals import DeployError
     from tallystream.local.blocks import UnfinishedLineError
     from tallystream.local.ingest import ingest
 
@@ -88,10 +87,7 @@ def backfill(
         sources = _open(files, data, definition, opened)
         account = Account(region)
         name = stack_name(config, stack)
-        summary = account.summary(name)
-        if summary is None:
-            raise DeployError(f"there is no stack {name} in {account.region}; make it with: tally aws deploy")
-        stream = summary.outputs["StreamName"]
+        stream = account.existing(name).outputs["StreamName"]
         producer = Producer(
             stream, region, Limits(shard_bytes, shard_records), lambda why: click.echo(f"tally: {why}", err=True)
         )
