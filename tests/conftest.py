@@ -13,7 +13,7 @@ import hypothesis
 import pytest
 from playwright.sync_api import Browser, Page, Playwright, Request, sync_playwright
 
-from tests.emulator import aws_environment, connect, dynamodb, ministack, proxy, table_name  # noqa: F401  # fixtures of all tests
+from tests.emulator import aws_environment, connect, dynamodb, kinesalite, ministack, proxy, table_name  # noqa: F401  # fixtures
 from tests.server import TallyServer
 
 # How long an example takes says something of the machine, not of the code.

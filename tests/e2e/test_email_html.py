@@ -100,8 +100,8 @@ def test_the_bars_are_as_long_as_the_values_and_the_line_stands_at_the_threshold
         widths.append(sum(width(bars.nth(number)) for number in range(bars.count())))
         box = track.locator("td.line").bounding_box()
         assert box is not None
-        lines.add(round(box["x"] + box["width"]))
-    assert len(lines) == 1, "the line goes straight down"
+        lines.add(box["x"] + box["width"])
+    assert max(lines) - min(lines) < 1, "the line goes straight down, but for a fraction of a pixel"
     assert widths[3] == 0, "there was no datapoint"
     assert widths[1] / widths[0] == pytest.approx(9 / 12, abs=0.05)
     assert widths[2] / widths[0] == pytest.approx(3 / 12, abs=0.05)
