@@ -30,7 +30,7 @@ def run() -> list[Row]:
         with TallyServer(config, Path(directory) / "data") as server:
             measured = []
             for number in range(1, ROUNDS + 1):
-                load(server, 4, EVENTS_A_ROUND // 500, 500)
+                load(server.url, 4, EVENTS_A_ROUND // 500, 500)
                 wait_until(lambda: counted(server) == number * EVENTS_A_ROUND, "all events to be counted", 120)  # noqa: B023
                 measured.append(resident_mb(server.process.pid))
     peak, growth = max(measured), measured[-1] - measured[len(measured) // 2]
