@@ -3,6 +3,8 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 N ?= 200
+# Where this is set, as in many containers, each process of Tallystream would compile all of it anew, a third of a start.
+export PYTHONDONTWRITEBYTECODE :=
 KINESALITE := tests/aws/kinesalite
 
 emulators := .venv-ministack/.installed $(KINESALITE)/node_modules/.installed

@@ -66,7 +66,9 @@ def tally_server(tmp_path: Path) -> Iterator[StartServer]:
             number = next(numbers)
             config = tmp_path / f"tally-{number}.toml"
             config.write_text(definition)
-            server = TallyServer(config, data or tmp_path / f"data-{number}", arguments, environment)
+            # One web worker is sooner ready than two; the tests of the commands, and those that kill servers, take the default.
+            one = () if "--workers" in arguments else ("--workers", "1")
+            server = TallyServer(config, data or tmp_path / f"data-{number}", [*arguments, *one], environment)
             return servers.enter_context(server)
 
         yield start

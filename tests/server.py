@@ -120,6 +120,18 @@ class TallyServer:
         self.process.wait()
         self._close()
 
+    def children(self) -> dict[str, list[int]]:
+        """Return module → process ids of the supervisor's children."""
+        found: dict[str, list[int]] = {}
+        for child in Path(f"/proc/{self.process.pid}/task/{self.process.pid}/children").read_text().split():
+            try:
+                words = Path(f"/proc/{child}/cmdline").read_bytes().split(b"\0")
+            except (FileNotFoundError, ProcessLookupError):  # it ended since it was listed
+                continue
+            if b"-m" in words:  # one that has ended, and was not waited for yet, has no command line
+                found.setdefault(words[words.index(b"-m") + 1].decode().rpartition(".")[2], []).append(int(child))
+        return found
+
     @property
     def is_running(self) -> bool:
         return self.process.poll() is None

@@ -22,7 +22,7 @@ from tallystream.local.data import DataDirectory
 from tallystream.local.verify import verify
 from tallystream.web.services import Tokens
 from tests.conftest import StartServer
-from tests.server import TALLY, TallyServer, tally_environment
+from tests.server import TALLY, tally_environment
 from tests.waiting import wait_until
 
 DEFINITION = """
@@ -51,23 +51,10 @@ def up(directory: Path, *arguments: str, environment: Mapping[str, str] | None =
     )
 
 
-def children(server: TallyServer) -> dict[str, list[int]]:
-    """Return module → process ids of the supervisor's children."""
-    found: dict[str, list[int]] = {}
-    for child in Path(f"/proc/{server.process.pid}/task/{server.process.pid}/children").read_text().split():
-        try:
-            words = Path(f"/proc/{child}/cmdline").read_bytes().split(b"\0")
-        except (FileNotFoundError, ProcessLookupError):  # it ended since it was listed
-            continue
-        if b"-m" in words:  # one that has ended, and was not waited for yet, has no command line
-            found.setdefault(words[words.index(b"-m") + 1].decode().rpartition(".")[2], []).append(int(child))
-    return found
-
-
 def test_is_ready_quickly_counts_and_ends_well(tally_server: StartServer) -> None:
     started_s = time.monotonic()
     server = tally_server(DEFINITION, "--workers", "2")
-    assert {module: len(pids) for module, pids in children(server).items()} == {
+    assert {module: len(pids) for module, pids in server.children().items()} == {
         "counter_worker": 1,
         "alarm_worker": 1,
         "web_worker": 2,
@@ -88,7 +75,7 @@ def test_the_whole_server_stays_small(tally_server: StartServer) -> None:
     for _ in range(20):
         server.send([{"event": f"e{n}", "time": 1_790_000_000 + n} for n in range(5_000)])
     wait_until(lambda: server.get("/v1/ledger")["counted"] == 100_000, "the events to be counted", 60)
-    pids = [server.process.pid, *(pid for pids in children(server).values() for pid in pids)]
+    pids = [server.process.pid, *(pid for pids in server.children().values() for pid in pids)]
     assert sum(resident_bytes(pid) for pid in pids) < 250e6
 
 
@@ -119,9 +106,9 @@ def test_goes_on_at_once_after_sigkill_of_the_supervisor(tally_server: StartServ
 def test_a_killed_child_is_replaced_and_nothing_is_lost(tally_server: StartServer, module: str) -> None:
     server = tally_server(DEFINITION, "--workers", "1")
     server.send([EVENT])
-    (pid,) = children(server)[module]
+    (pid,) = server.children()[module]
     os.kill(pid, signal.SIGKILL)
-    wait_until(lambda: children(server).get(module, [pid]) != [pid], "another child")
+    wait_until(lambda: server.children().get(module, [pid]) != [pid], "another child")
     server.client.close()  # its connection ended with the web worker
     server.client = httpx.Client(base_url=server.url, timeout=30.0, trust_env=False)
     server.send([EVENT])
@@ -133,21 +120,21 @@ def test_a_disk_that_takes_nothing_for_a_while_loses_nothing(tally_server: Start
     server = tally_server(DEFINITION, "--workers", "1")
     accepted = server.send([EVENT] * 10)["accepted"]
     wait_until(lambda: server.get("/v1/ledger")["counted"] == accepted, "the events to be counted")
-    workers = [pid for pids in children(server).values() for pid in pids]
+    workers = [pid for pids in server.children().values() for pid in pids]
     # As on a full disk, every write fails; but for these processes only.
     for pid in workers:
         resource.prlimit(pid, resource.RLIMIT_FSIZE, (0, resource.RLIM_INFINITY))
     for _ in range(3):
         refused = server.client.post("/v1/events", json=EVENT)
         assert (refused.status_code, refused.json()["error"]) == (503, "storage")
-    (counter,) = children(server)["counter_worker"]
-    (web,) = children(server)["web_worker"]
+    (counter,) = server.children()["counter_worker"]
+    (web,) = server.children()["web_worker"]
     resource.prlimit(web, resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
     accepted += server.send([EVENT] * 10)["accepted"]
     assert sum(shard["lag_events"] for shard in server.get("/v1/health")["shards"]) == 10
     resource.prlimit(counter, resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
     wait_until(lambda: server.get("/v1/ledger")["counted"] == accepted == 20, "counting to go on by itself")
-    assert sorted(workers) == sorted(pid for pids in children(server).values() for pid in pids)
+    assert sorted(workers) == sorted(pid for pids in server.children().values() for pid in pids)
     assert verify(DataDirectory(server.data), parse_definition(DEFINITION)).differences == []
 
 
@@ -236,7 +223,7 @@ def test_an_address_for_others_with_tokens(tally_server: StartServer) -> None:
     assert server.client.get(url, headers={"Authorization": "Bearer read-secret"}).status_code == 200
     arguments = "".join(
         Path(f"/proc/{pid}/{name}").read_text(errors="replace")
-        for pids in children(server).values()
+        for pids in server.children().values()
         for pid in pids
         for name in ("cmdline",)
     )

@@ -231,7 +231,9 @@ def close(found: Any, expected: Any) -> bool:
     if isinstance(expected, list):
         return len(found) == len(expected) and all(map(close, found, expected))
     if isinstance(expected, Fraction):
-        return isinstance(found, int | Decimal) and abs(Fraction(found) - expected) <= abs(expected) * Fraction(1, 10**19)
+        # Absolutely too: a change is the difference of two quotients, however near to each other they are.
+        error_max = max(abs(expected), Fraction(1)) / 10**19
+        return isinstance(found, int | Decimal) and abs(Fraction(found) - expected) <= error_max
     if isinstance(expected, float):  # a group's value: all of the answer's fractions are read as decimals
         return isinstance(found, Decimal) and found == Decimal(repr(expected))
     return type(found) is type(expected) and bool(found == expected)
