@@ -117,7 +117,7 @@ def batch_of(shard: str, records: Sequence[Record]) -> Batch:
     """Return records of a shard as the function reads them from a payload."""
     sequences, arrivals_ms, data = zip(*records, strict=True)
     texts = [b64encode(of_record).decode() for of_record in data]
-    return Batch(shard, list(sequences), [arrival_ms / 1_000 for arrival_ms in arrivals_ms], texts)
+    return Batch(shard, list(sequences), texts, arrivals_ms, lambda arrival_ms: arrival_ms / 1_000)
 
 
 class MemoryShard:

@@ -4,9 +4,8 @@ import os
 import subprocess
 import sys
 
-import msgspec
-
 from tallystream.aws import handlers
+from tallystream.aws.records import KinesisEvent
 
 
 def test_the_count_function_imports_no_sdk_and_nothing_of_the_other_planes() -> None:
@@ -29,5 +28,6 @@ def test_a_container_makes_what_it_needs_while_it_starts(tmp_path: os.PathLike[s
 
 def test_payloads_are_decoded_by_type() -> None:
     event = b'{"Records": [{"eventID": "shardId-0:1", "kinesis": {"data": "YQ==", "approximateArrivalTimestamp": 1}}]}'
-    decoded = msgspec.json.decode(event, type=handlers.PAYLOADS["count_handler"])
+    decoded = handlers.DECODERS["count_handler"](event)
+    assert isinstance(decoded, KinesisEvent)
     assert decoded.records[0].kinesis.data == "YQ=="

@@ -25,7 +25,7 @@ class Record(msgspec.Struct):
 class Event(msgspec.Struct):
     records: list[Record]
 
-PAYLOADS = {"handle": Event}
+DECODERS = {"handle": msgspec.json.Decoder(Event).decode}
 
 def handle(event, context):
     logging.getLogger("task").info("working", extra={"request_id": context.aws_request_id})

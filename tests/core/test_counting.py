@@ -1,6 +1,7 @@
 """Counting: the same as an independent recount, however a stream is cut into batches."""
 
 import json
+from datetime import UTC, datetime
 from decimal import Decimal
 from fractions import Fraction
 from itertools import pairwise
@@ -115,7 +116,24 @@ lines_of_events = st.lists(
 )
 
 
-@given(lines_of_events)
+def in_order(seconds: list[int], names: list[object], is_epoch: bool) -> list[bytes]:
+    times = [MINUTE_MS + second * 1_000 for second in sorted(seconds)]
+    texts = [f"{datetime.fromtimestamp(time / 1_000, UTC):%Y-%m-%dT%H:%M:%SZ}" for time in times]
+    return [
+        json.dumps({"t": time, "event": name}).encode() for time, name in zip(times if is_epoch else texts, names, strict=False)
+    ]
+
+
+lines_in_order = st.builds(
+    in_order,
+    st.lists(st.integers(0, 150), min_size=40, max_size=40),
+    st.lists(st.sampled_from(["gift", "page view"]), min_size=1, max_size=40)
+    | st.lists(st.sampled_from(["gift", None, 1]), min_size=1, max_size=40),
+    st.booleans(),
+)
+
+
+@given(st.one_of(lines_of_events, lines_in_order))
 def test_counts_equal_an_independent_recount(lines: list[bytes]) -> None:
     assert_equals_oracle(tally(lines), lines)
 
@@ -132,6 +150,16 @@ def test_one_minute_of_texts_and_many_minutes_of_texts() -> None:
                 {"t": f"2026-11-23T10:{i * step_s // 60 % 60:02d}:{i * step_s % 60:02d}Z", "event": f"e{i % 3}"}
             ).encode()
             for i in range(200)
+        ]
+        assert_equals_oracle(tally(lines), lines)
+
+
+def test_texts_out_of_order_and_what_is_no_text() -> None:
+    for names in (["a", "b"], ["a", None], [None, 1]):
+        lines = [
+            json.dumps({"t": f"2026-11-23T10:{minute:02d}:00Z", "event": name}).encode()
+            for minute in (1, 0, 2, 1)
+            for name in names
         ]
         assert_equals_oracle(tally(lines), lines)
 

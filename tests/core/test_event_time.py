@@ -1,6 +1,7 @@
 """Event times: one by one, and as columns, which must say the same."""
 
 from datetime import UTC, datetime, timedelta, timezone
+from itertools import accumulate
 
 import pytest
 from hypothesis import example, given
@@ -8,6 +9,7 @@ from hypothesis import strategies as st
 
 from tallystream.core.event_time import assign_slots, parse_event_time, slot_resolution
 
+EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 MOMENT_MS = 1_795_433_587_123  # 2026-11-23T11:33:07.123Z
 
 
@@ -118,7 +120,20 @@ spoilt_layout = st.tuples(one_layout, st.integers(0, 30), st.characters()).map(
 )
 
 
-@given(st.one_of(st.lists(values), one_layout, spoilt_layout, st.lists(iso_texts())), st.sampled_from([60_000, 10_000, 1_000]))
+@st.composite
+def in_order(draw: st.DrawFn) -> list[str]:
+    """As live traffic is: many times in few slots, one after the other, but perhaps for one of them."""
+    start = draw(st.integers(0, 2 * 10**12))
+    pauses = draw(st.lists(st.sampled_from([0, 1, 700, 15_000]), min_size=1, max_size=300))
+    times = list(accumulate(pauses, initial=start))
+    times.insert(draw(st.integers(0, len(times))), draw(st.sampled_from(times)))
+    return [f"{EPOCH + timedelta(milliseconds=time):%Y-%m-%dT%H:%M:%S.%f}" for time in times]
+
+
+@given(
+    st.one_of(st.lists(values), one_layout, spoilt_layout, st.lists(iso_texts()), in_order()),
+    st.sampled_from([60_000, 10_000, 1_000]),
+)
 @example(["2026-11-23T11:33:07Z\n2026-11-23T11:33:07Z", ""], 60_000)
 @example(["2026-11-23T11:33:07+01:00", "2026-11-23T11:33:07+02:00"], 60_000)
 @example(["2026-11-23T11:33:07+01:00", "2026-11-23T11:33:07Z"], 60_000)

@@ -13,7 +13,8 @@ A row with measured fields is written as a whole, merged with what it held. The 
 takes one write, too; a row that somebody else wrote refuses, by its mark, and is merged again.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from functools import partial
 from typing import Any, NamedTuple
 
 from tallystream.aws.records import Batch
@@ -32,7 +33,7 @@ from tallystream.aws.rows import (
 )
 from tallystream.aws.table import Admit, At, Below, Find, Item, Key, PutAll, Steps, Update, item_key
 from tallystream.core.aggregate import Partial, merge
-from tallystream.core.counting import CellKey, Cells, Ledger, RejectedLine, Tallier, Tally, merge_tallies
+from tallystream.core.counting import Cells, Ledger, RejectedLine, Tallier, Tally, merge_tallies
 from tallystream.core.definition import Counter, Definition
 from tallystream.core.event import Reader
 
@@ -69,7 +70,7 @@ class Memory:
 class _Contributions(NamedTuple):
     """What a run of records adds to rows."""
 
-    partials: dict[Key, Partial]
+    partials: dict[str, dict[Key, Partial]]  # by counter name
     ledger: Ledger
 
 
@@ -89,7 +90,11 @@ class Counting:
         total: Tally | None = None
         rejected: list[_RejectedLine] = []
         for part in batch.slices(first_record, of_one_arrival=self._reader.needs_arrival):
-            read = self._reader.read(part.lines, batch.arrival_ms(part.first_record), part.text)
+            arrival_ms = batch.arrival_ms(part.first_record)
+            read = self._reader.read(part.lines, arrival_ms, part.text)
+            if part.has_blank(rejection.index for rejection in read.rejections):
+                part = part.without_blanks()
+                read = self._reader.read(part.lines, arrival_ms)
             tally = self._tallier.tally(read)
             rejected += [_RejectedLine(*part.place(line.sequence), line) for line in tally.rejected]
             total = tally if total is None else merge_tallies(total, tally)
@@ -123,6 +128,7 @@ class Delivery:
         self._batch = batch
         self._now_ms = now_ms
         self._first, self._last = batch.first, batch.last
+        self._below = Below(self._first)
         self._whole = counting.tally(batch)
         self._contributions: dict[int, _Contributions] = {}  # by the record that they begin with
 
@@ -172,40 +178,39 @@ class Delivery:
         """Return the steps of each row, and of the rejected events; to be called when the admission has ended."""
         if self._whole is None:
             return []
-        steps = [self._count_ledger()]
+        whole = self._after(0)
+        ledger = ledger_key(self._batch.shard)
+        steps = [self._add(ledger, _ledger_numbers(whole), _ledger_numbers, {"hwm": self._last}, {})]
         # Rows of a measured counter are written as a whole, the others are added to.
-        for key in self._after(0).partials:
-            counter = self._counting.counters[key.pk.partition("#")[0]]
-            is_measured = counter.name in self._counting.measured
-            steps.append(self._merge_cell(counter, key) if is_measured else self._count_cell(counter, key))
+        for name, partials in whole.partials.items():
+            counter = self._counting.counters[name]
+            if name in self._counting.measured:
+                steps += [self._merge_cell(counter, key) for key in partials]
+            else:
+                steps += self._count_cells(counter, partials)
         if self._whole.rejected:
             steps.append(self._keep_rejected(self._whole))
         return steps
 
-    def _count_cell(self, counter: Counter, key: Key) -> Steps:
-        return self._add(
-            key,
-            lambda after: {"count": partial.count} if (partial := after.partials.get(key)) else {},
-            self._lifetime(counter),
-            {"first": self._first},
-        )
-
-    def _count_ledger(self) -> Steps:
-        key = ledger_key(self._batch.shard)
-        return self._add(key, lambda after: after.ledger._asdict() if after.ledger.received else {}, {}, {})
+    def _count_cells(self, counter: Counter, partials: Mapping[Key, Partial]) -> Iterator[Steps]:
+        assign = {**self._lifetime(counter), "hwm": self._last}
+        begin = {"first": self._first}
+        for key, held in partials.items():
+            numbers = partial(_cell_numbers, counter.name, key)
+            yield self._add(key, {"count": held.count}, numbers, assign, begin)
 
     def _add(
         self,
         key: Key,
+        add: dict[str, int],
         numbers: Callable[[_Contributions], dict[str, int]],
-        assign: Mapping[str, Any],
+        assign: dict[str, Any],
         begin: Mapping[str, Any],
     ) -> Steps:
-        """Add to a row what it does not hold yet."""
-        condition: Below | At = Below(self._first)
-        add: dict[str, int] = numbers(self._after(0))
+        """Add to a row what it does not hold yet: `add` if it holds nothing of the batch, otherwise the numbers of the rest."""
+        condition: Below | At = self._below
         while add:
-            row: Item | None = yield Update(key, condition, add, {**assign, "hwm": self._last}, begin)
+            row: Item | None = yield Update(key, condition, add, assign, begin)
             if row is None:
                 return
             mark = row.get("hwm")
@@ -216,10 +221,10 @@ class Delivery:
         """Write a row merged with what it does not hold yet."""
         held = self._memory.held.get(key)
         while True:
-            partial = self._after_mark(held.mark if held else None).partials.get(key)
-            if partial is None:
+            found = self._after_mark(held.mark if held else None).partials.get(counter.name, {}).get(key)
+            if found is None:
                 return
-            merged = merge(held.partial, partial) if held else partial
+            merged = merge(held.partial, found) if held else found
             assign = {
                 "count": merged.count,
                 "fields": encode_fields(counter, merged),
@@ -262,14 +267,27 @@ class Delivery:
         return found
 
     def _contribute(self, tally: _BatchTally) -> _Contributions:
-        partials: dict[Key, Partial] = {}
         layout, shard, admitted = self._counting.layout, self._batch.shard, self._memory.admitted
+        partials: dict[str, dict[Key, Partial]] = {}
         for name, cells in tally.cells.items():
             generation = self._counting.generations[name]
-            for cell, partial in cells.items():
-                group = stored_group(cell.group)
-                group = group if admitted[name, group] else OVERFLOW
-                key = cell_key(name, generation, CellKey(cell.window_ms, cell.window_start_ms, group), layout, shard)
-                held = partials.get(key)
-                partials[key] = partial if held is None else merge(held, partial)
+            groups = {group: stored_group(group) for group in {cell.group for cell in cells}}
+            groups = {group: stored if admitted[name, stored] else OVERFLOW for group, stored in groups.items()}
+            rows: dict[Key, Partial] = {}
+            for cell, added in cells.items():
+                group = groups[cell.group]
+                cell = cell if group == cell.group else cell._replace(group=group)
+                key = cell_key(name, generation, cell, layout, shard)
+                rows[key] = merge(rows[key], added) if key in rows else added
+            partials[name] = rows
         return _Contributions(partials, tally.ledger)
+
+
+def _ledger_numbers(contributions: _Contributions) -> dict[str, int]:
+    ledger = contributions.ledger
+    return ledger._asdict() if ledger.received else {}
+
+
+def _cell_numbers(counter: str, key: Key, contributions: _Contributions) -> dict[str, int]:
+    found = contributions.partials.get(counter, {}).get(key)
+    return {"count": found.count} if found else {}

@@ -13,18 +13,23 @@ from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
 from functools import cache
 from typing import Any, Final
 
+import msgspec
+
 from tallystream.aws.client import make_client
 from tallystream.aws.count import Counting, Delivery, Memory
 from tallystream.aws.dynamodb import DynamoDBTable
 from tallystream.aws.function import read_definition, read_layout
 from tallystream.aws.publish import Datum, Publisher, TableEvent
-from tallystream.aws.records import Batch, KinesisEvent, read_event
+from tallystream.aws.records import Batch, KinesisEvent, decode_payload, read_event
 from tallystream.aws.rows import Layout
 from tallystream.aws.table import Steps, Table, perform_all
 from tallystream.core.definition import Definition
 
-PAYLOADS: Final = {"count_handler": KinesisEvent, "publish_handler": TableEvent}
-"""Of which type our own runtime decodes a handler's payload."""
+DECODERS: Final[Mapping[str, Callable[[bytes], Any]]] = {
+    "count_handler": decode_payload,
+    "publish_handler": msgspec.json.Decoder(TableEvent).decode,
+}
+"""How our own runtime decodes a handler's payload."""
 
 REQUESTS_MAX: Final = 16
 """Requests under way at once: they mostly wait, and a container with 128 MB has little processor to fill more."""
@@ -43,7 +48,7 @@ class CountFunction:
         self._now_ms = now_ms
         self._pool = ThreadPoolExecutor(REQUESTS_MAX)
 
-    def __call__(self, event: KinesisEvent | Mapping[str, Any]) -> None:
+    def __call__(self, event: KinesisEvent[Any] | Mapping[str, Any]) -> None:
         """
         Count a payload. When it returns, all of it is counted.
 
@@ -79,7 +84,7 @@ class CountFunction:
             future.result()
 
 
-def count_handler(event: KinesisEvent | Mapping[str, Any], context: object) -> None:  # noqa: ARG001
+def count_handler(event: KinesisEvent[Any] | Mapping[str, Any], context: object) -> None:  # noqa: ARG001
     """Count a batch of a Kinesis stream."""
     _count_function()(event)
 

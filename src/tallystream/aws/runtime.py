@@ -2,9 +2,9 @@
 A Lambda runtime of our own: asks for invocations and answers them, as the stock one does, but decodes the payload with msgspec.
 
 The stock runtime's json.loads makes a dict of each record, with its data as base64 text, which takes longer than counting it.
-Here a handler's module may say of which type its payload is, `PAYLOADS: {"count_handler": KinesisEvent}`, and bytes are decoded
-on the way. Lambda starts this through AWS_LAMBDA_EXEC_WRAPPER with the command line of the stock runtime, which takes over if
-the handler cannot be loaded here. The stock runtime hands handlers a dict; they take both.
+Here a handler's module may say how its payload is decoded, `DECODERS: {"count_handler": decode_payload}`. Lambda starts this
+through AWS_LAMBDA_EXEC_WRAPPER with the command line of the stock runtime, which takes over if the handler cannot be loaded
+here. The stock runtime hands handlers a dict; they take both.
 
 Source: AWS, "Using the Lambda runtime API for custom runtimes".
 """
@@ -107,8 +107,8 @@ def load_handler(name: str) -> Handler:
     """
     module_name, _, function_name = name.rpartition(".")
     module = importlib.import_module(module_name)
-    payload_type = getattr(module, "PAYLOADS", {}).get(function_name, Any)
-    return Handler(getattr(module, function_name), msgspec.json.Decoder(payload_type).decode)
+    decode = getattr(module, "DECODERS", {}).get(function_name, msgspec.json.decode)
+    return Handler(getattr(module, function_name), decode)
 
 
 def serve(api: RuntimeAPI, handler: Handler) -> None:

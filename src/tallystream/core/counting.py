@@ -1,6 +1,7 @@
 """The hot path: a batch of events in, partial aggregates and a ledger out."""
 
 import json
+from bisect import bisect_right
 from collections import Counter as Multiset
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from functools import lru_cache
@@ -261,27 +262,25 @@ class _CounterTallier:
         self, events: list[Any], slots: list[Slot], distinct_slots: Collection[Slot]
     ) -> list[tuple[tuple[Any, ...], Partial]] | None:
         """
-        Count a group of one text by that text, or by one string of slot and text, which costs less than a tuple.
+        Count a group of one text by that text, slot by slot, or by one string of slot and text: both cost less than a tuple.
 
         None: this is not a counter by one field, or a slot or a group value is no text, or slots differ in length.
         """
         if len(self._group) != 1:
             return None
-        texts = map(self._group[0], events)
-        if len(distinct_slots) == 1:
-            counts = Multiset(texts)
+        texts = list(map(self._group[0], events))
+        runs = _runs(slots, distinct_slots)
+        if runs is None:
+            return _count_joined(texts, slots, distinct_slots)
+        found = []
+        start = 0
+        for slot, end in runs:
+            counts = Multiset(texts[start:end])
             if set(map(type, counts)) != {str}:
                 return None
-            (slot,) = distinct_slots
-            return [((slot, text), Partial(count)) for text, count in counts.items()]
-        length, *others = {len(slot) if type(slot) is str else 0 for slot in distinct_slots}
-        if others or not length:
-            return None
-        try:
-            counts = Multiset(map(add, slots, texts))
-        except TypeError:
-            return None
-        return [((key[:length], key[length:]), Partial(count)) for key, count in counts.items()]
+            found += [((slot, text), Partial(count)) for text, count in counts.items()]
+            start = end
+        return found
 
     def _count_keys(self, events: list[Any], slots: list[Slot]) -> list[tuple[tuple[Any, ...], Partial]]:
         return [(key, Partial(count)) for key, count in Multiset(self._keys(events, slots)).items()]
@@ -305,6 +304,37 @@ def merge_cells(into: Cells, other: Cells) -> None:
     for key, partial in other.items():
         held = into.get(key)
         into[key] = partial if held is None else merge(held, partial)
+
+
+def _count_joined(
+    texts: list[Any], slots: list[Slot], distinct_slots: Collection[Slot]
+) -> list[tuple[tuple[Any, ...], Partial]] | None:
+    length, *others = {len(slot) if type(slot) is str else 0 for slot in distinct_slots}
+    if others or not length:
+        return None
+    try:
+        counts = Multiset(map(add, slots, texts))
+    except TypeError:
+        return None
+    return [((key[:length], key[length:]), Partial(count)) for key, count in counts.items()]
+
+
+def _runs(slots: list[Slot], distinct_slots: Collection[Slot]) -> list[tuple[Slot, int]] | None:
+    """Return the slots of a column in order of time, and the index at which each ends; None: it is not in order."""
+    if len(distinct_slots) == 1:
+        return [(slots[0], len(slots))]
+    if len(set(map(type, distinct_slots))) > 1:
+        return None
+    runs: list[tuple[Slot, int]] = []
+    start = 0
+    while start < len(slots):
+        slot = slots[start]
+        end = bisect_right(slots, slot, start)
+        if slots[start:end].count(slot) < end - start or len(runs) == len(distinct_slots):
+            return None
+        runs.append((slot, end))
+        start = end
+    return runs
 
 
 # To Python, True == 1 and hash alike: as dict keys they would be one group. A bool travels in a tuple of its own.

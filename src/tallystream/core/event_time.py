@@ -1,6 +1,7 @@
 """Event times: what producers write as a time, read singly or a whole column at once."""
 
 import re
+from bisect import bisect_right
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from decimal import ROUND_FLOOR, Context, Decimal
@@ -21,6 +22,8 @@ _EXACT = Context(prec=60)  # of the 40 digits that _EPOCH lets through, none is 
 
 # How many characters of `2026-11-23T11:33:07` name a slot of this many milliseconds.
 _PREFIX_LENGTHS = {60_000: 16, 10_000: 18, 1_000: 19}
+
+_RUN_LENGTH_MIN = 32  # of times in the same slot, for which to look for the end of a run costs less than to cut each of them
 
 
 class Slots(NamedTuple):
@@ -131,37 +134,52 @@ def _read_each(values: Sequence[object], resolution_ms: int) -> Slots:
 def _read_layout(values: Sequence[object], resolution_ms: int) -> Slots | None:
     """Read a column whose texts share one ISO layout, lengths and offset included; None if they do not, or one is wrong."""
     try:
-        text = "\n".join(values)  # type: ignore[arg-type]
+        text = "\n" + "\n".join(values)  # type: ignore[arg-type]
         column = text.encode("ascii")
     except (TypeError, UnicodeEncodeError):
         return None
-    first = text.partition("\n")[0]
-    layout = _ISO.fullmatch(first)
+    layout = _ISO.fullmatch(values[0]) if values else None  # type: ignore[call-overload]
     if layout is None:
         return None
-    rows, stride = len(values), len(first) + 1
+    rows, stride = len(values), layout.end() + 1
     # With all digits alike, a column of one layout is the same row again and again.
-    shape = column.translate(_DIGITS_TO_ZERO) + b"\n"
+    shape = column.translate(_DIGITS_TO_ZERO)
     if shape != shape[:stride] * rows:
         return None
     for position in range(*layout.span(8)):  # whose digits must not differ
-        if column[position::stride].strip(column[position : position + 1]):
+        if column[1 + position :: stride].strip(column[1 + position : 2 + position]):
             return None
-    if column[17::stride].translate(None, b"012345"):  # tens of seconds, which the prefix of a minute leaves out
+    if column[18::stride].translate(None, b"012345"):  # tens of seconds, which the prefix of a minute leaves out
         return None
-    prefix_length = _PREFIX_LENGTHS[resolution_ms]
-    prefix = first[:prefix_length]
-    if text.count("\n" + prefix) == rows - 1:  # all in one slot, as live traffic is
-        start = _prefix_ms(prefix, layout[8])
-        return None if start is None else Slots([prefix] * rows, {prefix: start}, readable=True)
-    slots: list[Slot | None] = [value[:prefix_length] for value in values]  # type: ignore[index]
+    slots = _cut(values, text, stride, _PREFIX_LENGTHS[resolution_ms])  # type: ignore[arg-type]
     start_ms: dict[Slot, int] = {}
-    for slot in set(slots):
+    for slot in dict.fromkeys(slots):
         start = _prefix_ms(slot, layout[8])
         if start is None:
             return None
-        start_ms[slot] = start  # type: ignore[index]
-    return Slots(slots, start_ms, readable=True)
+        start_ms[slot] = start
+    return Slots(slots, start_ms, readable=True)  # type: ignore[arg-type]
+
+
+def _cut(values: Sequence[str], text: str, stride: int, length: int) -> list[str]:
+    """
+    Return the first characters of each value: of those in order of time, which share them with their neighbours, run by run.
+
+    Args:
+        values: texts of one length.
+        text: all of them, each after a line feed.
+        stride: their length, and one.
+        length: how many characters.
+    """
+    slots: list[str] = []
+    while (row := len(slots)) < len(values):
+        slot = values[row][:length]
+        end = bisect_right(values, slot, row, key=lambda value: value[:length])
+        is_short = end - row < _RUN_LENGTH_MIN and end < len(values)
+        if is_short or text.count("\n" + slot, row * stride, end * stride) < end - row:  # the latter: not in order
+            return [value[:length] for value in values]
+        slots += [slot] * (end - row)
+    return slots
 
 
 @lru_cache(maxsize=4_096)
