@@ -139,8 +139,12 @@ def test_a_file_that_somebody_else_reads_too_is_refused(tmp_path: Path, data: Da
         with closing(DirectSink(data, DEFINITION)) as other:
             ingest(FileSource(path), other, again=False, on_progress=lambda _: None)
 
-    with pytest.raises(PositionError, match="another `tally ingest` reads it"):
+    def take() -> None:
         ingest(FileSource(path), sink, again=False, on_progress=read_it_too)
+        sink.finish()
+
+    with pytest.raises(PositionError, match="another `tally ingest` reads it"):
+        take()
     sink.finish()
     assert sorted(stored_lines(data)) == sorted(map(line, range(50_000)))
 
@@ -154,6 +158,20 @@ def test_a_commit_that_fails_after_the_last_block_is_told(data: DataDirectory) -
     with pytest.raises(StorageError, match="disk is full"):
         sink.close()
     data.lock("tally up", 30).release()
+
+
+def test_nothing_is_stored_behind_a_block_that_was_not(data: DataDirectory, sink: DirectSink) -> None:
+    pages = sink._stream._writer.execute("PRAGMA page_count").fetchone()[0]
+    sink._stream._writer.execute(f"PRAGMA max_page_count = {pages}")
+    sink.store([os.urandom(100_000).hex().encode()], None)
+    sink.store([line(1)], None)
+    with pytest.raises(StorageError, match="disk is full"):
+        sink.finish()
+    assert stored_lines(data) == []
+    sink._stream._writer.execute("PRAGMA max_page_count = 1000000")
+    sink.store([line(2)], None)
+    sink.finish()
+    assert stored_lines(data) == [line(2)]
 
 
 def test_the_sink_holds_the_lock_and_lets_go_of_it(data: DataDirectory) -> None:

@@ -371,13 +371,13 @@ def _suspects(lines: Sequence[bytes], text: bytes | None) -> dict[int, Rejection
     """Return the lines that are too long or not UTF-8 (a struct decoder does not look into the strings that it skips)."""
     suspects: dict[int, Rejection] = {}
     text = b"\n".join(lines) if text is None else text
-    if len(text) <= EVENT_BYTES_MAX and text.isascii():
-        return suspects
-    if max(map(len, lines), default=0) > EVENT_BYTES_MAX:
+    if len(text) > EVENT_BYTES_MAX and max(map(len, lines)) > EVENT_BYTES_MAX:
         for index, line in enumerate(lines):
             if len(line) > EVENT_BYTES_MAX:
                 message = f"the event has {len(line):,} bytes; allowed are {EVENT_BYTES_MAX:,}; send less, or in parts"
                 suspects[index] = Rejection(index, "too_large", message)
+    if text.isascii():
+        return suspects
     try:
         text.decode()
     except UnicodeDecodeError:

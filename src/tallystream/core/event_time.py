@@ -2,7 +2,7 @@
 
 import re
 from bisect import bisect_right
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from datetime import UTC, datetime
 from decimal import ROUND_FLOOR, Context, Decimal
 from functools import lru_cache
@@ -151,9 +151,9 @@ def _read_layout(values: Sequence[object], resolution_ms: int) -> Slots | None:
             return None
     if column[18::stride].translate(None, b"012345"):  # tens of seconds, which the prefix of a minute leaves out
         return None
-    slots = _cut(values, text, stride, _PREFIX_LENGTHS[resolution_ms])  # type: ignore[arg-type]
+    slots, distinct = _cut(values, text, stride, _PREFIX_LENGTHS[resolution_ms])  # type: ignore[arg-type]
     start_ms: dict[Slot, int] = {}
-    for slot in dict.fromkeys(slots):
+    for slot in distinct:
         start = _prefix_ms(slot, layout[8])
         if start is None:
             return None
@@ -161,9 +161,9 @@ def _read_layout(values: Sequence[object], resolution_ms: int) -> Slots | None:
     return Slots(slots, start_ms, readable=True)  # type: ignore[arg-type]
 
 
-def _cut(values: Sequence[str], text: str, stride: int, length: int) -> list[str]:
+def _cut(values: Sequence[str], text: str, stride: int, length: int) -> tuple[list[str], Collection[str]]:
     """
-    Return the first characters of each value: of those in order of time, which share them with their neighbours, run by run.
+    Return the first characters of each value, and the distinct ones; of times in order, which share them, run by run.
 
     Args:
         values: texts of one length.
@@ -172,14 +172,17 @@ def _cut(values: Sequence[str], text: str, stride: int, length: int) -> list[str
         length: how many characters.
     """
     slots: list[str] = []
+    distinct: set[str] = set()
     while (row := len(slots)) < len(values):
         slot = values[row][:length]
         end = bisect_right(values, slot, row, key=lambda value: value[:length])
         is_short = end - row < _RUN_LENGTH_MIN and end < len(values)
         if is_short or text.count("\n" + slot, row * stride, end * stride) < end - row:  # the latter: not in order
-            return [value[:length] for value in values]
+            slots = [value[:length] for value in values]
+            return slots, set(slots)
         slots += [slot] * (end - row)
-    return slots
+        distinct.add(slot)
+    return slots, distinct
 
 
 @lru_cache(maxsize=4_096)

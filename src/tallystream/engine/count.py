@@ -105,8 +105,10 @@ class RunTallier:
         """Return what `tally` does, yet to be rolled up: it may be merged with what follows first."""
         total: Tally | None = None
         for run in self._runs(chunks):
-            lines = run[0].lines if len(run) == 1 else [line for chunk in run for line in chunk.lines]
-            batch = self.reader.read(lines, run[0].arrival_ms)
+            lines, text = run[0].lines, run[0].text
+            if len(run) > 1:
+                lines, text = [line for chunk in run for line in chunk.lines], None
+            batch = self.reader.read(lines, run[0].arrival_ms, text)
             event_ids = self._tallier.event_ids(batch)
             seen = {**self._seen(event_ids), **seen_meanwhile} if event_ids else {}
             if total is not None:

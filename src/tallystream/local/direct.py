@@ -2,7 +2,8 @@
 
 import subprocess
 import time
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections import deque
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 
 from tallystream.core.chunk_tally import ChunkTallier
 from tallystream.core.definition import Definition
@@ -18,9 +19,13 @@ from tallystream.ports.stream import Append, Appended, SourcePosition, SourceRan
 
 POLL_S = 0.01
 
-AHEAD_EVENTS_MAX = 20_000
-"""How far storing runs ahead of counting before it tallies its blocks itself, so that both processors have as much to do."""
+AHEAD_EVENTS_MAX = 60_000
+"""
+How far storing runs ahead of counting before it tallies its blocks itself, so that both processors have as much to do: a little
+more than a count step takes, which commits as a whole.
+"""
 
+_COMMITS_MAX = 4  # that are under way, so that a slow one holds up nobody
 _STARTS_MAX = 3  # of a counter worker
 _STOP_S = 5.0
 
@@ -44,9 +49,10 @@ class DirectSink:
         self._rejected_before = self._store.rejected_reasons()
         self._duplicate_before = self._store.ledger().duplicate
         self._unmeasured_events = 0
-        # A block is committed while the next one is read.
+        # Blocks are committed while the next ones are read.
         self._thread = ThreadPoolExecutor(1, "tally-commit")
-        self._storing: Future[list[Appended]] | None = None
+        self._storing: deque[Future[Appended | None]] = deque()
+        self._has_failed = False
 
     @property
     def is_shared(self) -> bool:
@@ -79,9 +85,9 @@ class DirectSink:
             is_ahead = self._tallier.is_possible and self._backlog() > AHEAD_EVENTS_MAX
             tally = self._tallier.tally(self._reader.read(lines, arrival_ms, text)) if is_ahead else None
             packed = self._stream.pack(lines, tally, text)
-        self._settle()
+        self._settle(_COMMITS_MAX - 1)
         append = Append(lines, keys, source=source, packed=packed)
-        self._storing = self._thread.submit(self._stream.append, [append], arrival_ms)
+        self._storing.append(self._thread.submit(self._commit, append, arrival_ms))
         self._unmeasured_events += len(lines)
         if self._unmeasured_events > self._backlog_events_max // 16:
             self._unmeasured_events = 0
@@ -89,17 +95,30 @@ class DirectSink:
                 self._counting.ensure()
                 time.sleep(POLL_S)
 
-    def _settle(self) -> None:
-        """Wait for the commit that is under way, if there is one."""
-        if self._storing is None:
-            return
-        storing, self._storing = self._storing, None
-        [fate] = storing.result()
-        if fate.source_position is not None:
-            raise PositionError(
-                f"the file stands at byte {fate.source_position:,} already: another `tally ingest` reads it, too; "
-                "wait until that one has ended"
-            )
+    def _commit(self, append: Append, arrival_ms: int) -> Appended | None:
+        """Store a block, in the thread, unless one before it was not stored: then nobody knows of it, and None is returned."""
+        if self._has_failed:
+            return None
+        self._has_failed = True  # unless this goes well
+        [fate] = self._stream.append([append], arrival_ms)
+        self._has_failed = fate.source_position is not None
+        return fate
+
+    def _settle(self, under_way_max: int = 0) -> None:
+        """Wait until so many commits at most are under way. Raises as `store`; then none is."""
+        while len(self._storing) > under_way_max:
+            try:
+                fate = self._storing.popleft().result()
+                if fate is not None and fate.source_position is not None:
+                    raise PositionError(
+                        f"the file stands at byte {fate.source_position:,} already: another `tally ingest` reads it, too; "
+                        "wait until that one has ended"
+                    )
+            except BaseException:
+                wait(self._storing)
+                self._storing.clear()
+                self._has_failed = False
+                raise
 
     def finish(self) -> None:
         """Wait until everything that was stored is counted."""
@@ -114,9 +133,9 @@ class DirectSink:
 
     def close(self) -> None:
         """
-        Wait for the commit that is under way, end the counter worker, if there is one, and let go of the directory.
+        Wait for the commits that are under way, end the counter worker, if there is one, and let go of the directory.
 
-        Raises as `store`, if that commit failed and nobody was told: whatever ended the reading may say that all is taken.
+        Raises as `store`, if one of them failed and nobody was told: whatever ended the reading may say that all is taken.
         """
         self._thread.shutdown()
         self._counting.stop()

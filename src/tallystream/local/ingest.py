@@ -30,7 +30,7 @@ class Sink(Protocol):
 
     def store(self, lines: list[bytes], source: SourceRange | None, text: bytes | None = None) -> None:
         """
-        Store lines durably, and the source's position with them, by the next call or by `finish`; wait as long as that takes.
+        Store lines durably, and the source's position with them, by a later call or by `finish`; wait as long as that takes.
 
         `text` is the lines joined by line feeds, where it is at hand.
 

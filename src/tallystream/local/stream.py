@@ -104,7 +104,7 @@ class SQLiteStream:
         if chunks and chunks[0].first_sequence < sequence:
             first = chunks[0]
             cut = first.lines[sequence - first.first_sequence :]
-            chunks[0] = first._replace(first_sequence=sequence, lines=cut)
+            chunks[0] = first._replace(first_sequence=sequence, lines=cut, text=None)
         return chunks
 
     def tallies(self, shard: int, sequence: int, meaning: bytes, events_max: int) -> list[StoredTally]:
@@ -237,7 +237,8 @@ class SQLiteStream:
 
     def _open_chunk(self, shard: int, first_sequence: int, next_sequence: int, arrival_ms: int, payload: bytes) -> Chunk:
         try:
-            lines = zstandard.ZstdDecompressor().decompress(payload).split(b"\n")
+            text = zstandard.ZstdDecompressor().decompress(payload)
+            lines = text.split(b"\n")
             if len(lines) != next_sequence - first_sequence:
                 raise zstandard.ZstdError("wrong number of lines")
         except zstandard.ZstdError as error:
@@ -245,7 +246,7 @@ class SQLiteStream:
                 f"{self.path}: lines {first_sequence} to {next_sequence - 1} of shard {shard} are damaged ({error});"
                 " restore a backup (`tally restore`)"
             ) from error
-        return Chunk(shard, first_sequence, arrival_ms, lines)
+        return Chunk(shard, first_sequence, arrival_ms, lines, text)
 
     def _prune_some(self, shard: int, position: int, cutoff_ms: int) -> tuple[int, int]:
         """Delete some of a shard's oldest chunks; return how many lines and chunks went."""

@@ -13,6 +13,7 @@ class Chunk(NamedTuple):
     first_sequence: int  # of the first line
     arrival_ms: int  # UTC; never decreases within a shard
     lines: list[bytes]  # no line holds a newline; line i has sequence number first_sequence + i
+    text: bytes | None = None  # the lines joined by line feeds, where it is at hand
 
 
 class SourceRange(NamedTuple):
