@@ -15,7 +15,7 @@ import pytest
 
 from tallystream.aws.function import DEFINITION
 from tallystream.aws.package import build_package
-from tallystream.aws.pages import TOKEN_FRESH_S, PagesFunction
+from tallystream.aws.pages import TOKEN_AGE_S_MAX, TOKEN_FRESH_S, PagesFunction
 from tallystream.aws.template_function import WRAPPER
 from tests.aws.lambda_api import Function, start
 from tests.aws.test_package import EXAMPLE, THIS_MACHINE, kinesis_payload
@@ -205,6 +205,35 @@ def test_a_changed_token_takes_effect_while_the_container_lives() -> None:
     assert function({}, None)["body"] == "knows first"
     clock.now_s = TOKEN_FRESH_S + 1
     assert function({}, None)["body"] == "knows second"
+
+
+def test_a_token_that_cannot_be_asked_for_again_stays_for_a_while(caplog: pytest.LogCaptureFixture) -> None:
+    clock, asked = Clock(), []
+
+    def read_token() -> str:
+        asked.append(clock.now_s)
+        if len(asked) > 1:
+            raise ConnectionError("Secrets Manager does not answer")
+        return TOKEN
+
+    function = PagesFunction(read_token, answering, clock)
+    for clock.now_s in (TOKEN_FRESH_S + 1, TOKEN_FRESH_S + 2, TOKEN_AGE_S_MAX):
+        assert function({}, None)["body"] == f"knows {TOKEN}"
+    assert asked == [0, TOKEN_FRESH_S + 1, TOKEN_AGE_S_MAX]  # not with each request
+    assert "Secrets Manager does not answer" in caplog.text
+    assert TOKEN not in caplog.text
+    clock.now_s += 1
+    with pytest.raises(RuntimeError, match="could not be asked for again"):
+        function({}, None)
+
+
+def test_an_emptied_secret_shuts_everybody_out_at_once() -> None:
+    clock, tokens = Clock(), [TOKEN]
+    function = PagesFunction(lambda: tokens[-1], answering, clock)
+    tokens.append("")
+    clock.now_s = TOKEN_FRESH_S + 1
+    with pytest.raises(RuntimeError, match="could not be asked for again"):
+        function({}, None)
 
 
 def test_without_a_token_nothing_is_served() -> None:

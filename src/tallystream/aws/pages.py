@@ -24,6 +24,10 @@ from tallystream.web.remote import RemoteApp
 from tallystream.web.services import Tokens
 
 TOKEN_FRESH_S: Final = 300.0
+TOKEN_AGE_S_MAX: Final = 900.0  # of a token that cannot be asked for again
+_ASK_AGAIN_S: Final = 30.0
+
+_log = logging.getLogger("tallystream")
 
 Handler = Callable[[Any, Any], dict[str, Any]]
 
@@ -43,17 +47,27 @@ class PagesFunction:
         self._make = make
         self._clock_s = clock_s
         self._token: str | None = None
+        self._ask_at_s = float("-inf")
         self._refresh()
 
     def __call__(self, event: Mapping[str, Any], context: object) -> dict[str, Any]:
         """Answer a request, payload format 2.0, with a response."""
-        if self._clock_s() - self._read_at_s > TOKEN_FRESH_S:
-            self._refresh()
+        now_s = self._clock_s()
+        age_s = now_s - self._read_at_s
+        if age_s > TOKEN_FRESH_S and now_s > self._ask_at_s:
+            self._ask_at_s = now_s + _ASK_AGAIN_S
+            try:
+                self._refresh()
+            except Exception:
+                _log.exception("the read token could not be asked for again; the one of %.0f s ago stays for now", age_s)
+        if self._clock_s() - self._read_at_s > TOKEN_AGE_S_MAX:
+            raise RuntimeError("the read token could not be asked for again for too long; see the errors in the log before")
         return self._handler(event, context)
 
     def _refresh(self) -> None:
         token = self._read_token()
         if not token:
+            self._read_at_s = float("-inf")  # whoever emptied it wants nobody to be let in
             raise ValueError("the secret that holds the read token is empty; put a token into it")
         if token != self._token:
             self._token, self._handler = token, self._make(token)
