@@ -24,7 +24,7 @@ from tallystream.web.remote import RemoteApp
 from tallystream.web.services import Tokens
 
 TOKEN_FRESH_S: Final = 300.0
-TOKEN_AGE_S_MAX: Final = 900.0  # of a token that cannot be asked for again
+TOKEN_AGE_S_MAX: Final = 900.0  # of one that could not be asked for again
 _ASK_AGAIN_S: Final = 30.0
 
 _log = logging.getLogger("tallystream")
@@ -36,10 +36,15 @@ class PagesFunction:
     """
     Answers requests with an application that knows the read token.
 
+    A token that cannot be asked for again is taken for `TOKEN_AGE_S_MAX`; one whose secret was emptied, no longer.
+
     Args:
         read_token: asks for it.
         make: makes the application that asks for a token.
         clock_s: a clock that never goes back.
+
+    Raises:
+        ValueError: the token is empty.
     """
 
     def __init__(self, read_token: Callable[[], str], make: Callable[[str], Handler], clock_s: Callable[[], float]) -> None:
@@ -51,17 +56,21 @@ class PagesFunction:
         self._refresh()
 
     def __call__(self, event: Mapping[str, Any], context: object) -> dict[str, Any]:
-        """Answer a request, payload format 2.0, with a response."""
+        """
+        Answer a request, payload format 2.0, with a response.
+
+        Raises:
+            RuntimeError: there is no token that may still be taken.
+        """
         now_s = self._clock_s()
-        age_s = now_s - self._read_at_s
-        if age_s > TOKEN_FRESH_S and now_s > self._ask_at_s:
+        if now_s - self._read_at_s > TOKEN_FRESH_S and now_s > self._ask_at_s:
             self._ask_at_s = now_s + _ASK_AGAIN_S
             try:
                 self._refresh()
             except Exception:
-                _log.exception("the read token could not be asked for again; the one of %.0f s ago stays for now", age_s)
+                _log.exception("the read token could not be asked for again")
         if self._clock_s() - self._read_at_s > TOKEN_AGE_S_MAX:
-            raise RuntimeError("the read token could not be asked for again for too long; see the errors in the log before")
+            raise RuntimeError("the read token could not be asked for again in time; see the errors in the log before")
         return self._handler(event, context)
 
     def _refresh(self) -> None:
