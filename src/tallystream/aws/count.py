@@ -73,6 +73,10 @@ class _Contributions(NamedTuple):
     partials: dict[str, dict[Key, Partial]]  # by counter name
     ledger: Ledger
 
+    def added_to(self, counter: str, key: Key) -> Partial | None:
+        """Return what is added to a row of a counter; None: nothing."""
+        return self.partials.get(counter, {}).get(key)
+
 
 class Counting:
     """Counts batches as a definition wants. Holds no state between batches."""
@@ -195,9 +199,9 @@ class Delivery:
     def _count_cells(self, counter: Counter, partials: Mapping[Key, Partial]) -> Iterator[Steps]:
         assign = {**self._lifetime(counter), "hwm": self._last}
         begin = {"first": self._first}
-        for key, held in partials.items():
+        for key, added in partials.items():
             numbers = partial(_cell_numbers, counter.name, key)
-            yield self._add(key, {"count": held.count}, numbers, assign, begin)
+            yield self._add(key, {"count": added.count}, numbers, assign, begin)
 
     def _add(
         self,
@@ -221,10 +225,10 @@ class Delivery:
         """Write a row merged with what it does not hold yet."""
         held = self._memory.held.get(key)
         while True:
-            found = self._after_mark(held.mark if held else None).partials.get(counter.name, {}).get(key)
-            if found is None:
+            added = self._after_mark(held.mark if held else None).added_to(counter.name, key)
+            if added is None:
                 return
-            merged = merge(held.partial, found) if held else found
+            merged = merge(held.partial, added) if held else added
             assign = {
                 "count": merged.count,
                 "fields": encode_fields(counter, merged),
@@ -271,11 +275,11 @@ class Delivery:
         partials: dict[str, dict[Key, Partial]] = {}
         for name, cells in tally.cells.items():
             generation = self._counting.generations[name]
-            groups = {group: stored_group(group) for group in {cell.group for cell in cells}}
-            groups = {group: stored if admitted[name, stored] else OVERFLOW for group, stored in groups.items()}
+            stored_groups = {group: stored_group(group) for group in {cell.group for cell in cells}}
+            row_groups = {group: stored if admitted[name, stored] else OVERFLOW for group, stored in stored_groups.items()}
             rows: dict[Key, Partial] = {}
             for cell, added in cells.items():
-                group = groups[cell.group]
+                group = row_groups[cell.group]
                 cell = cell if group == cell.group else cell._replace(group=group)
                 key = cell_key(name, generation, cell, layout, shard)
                 rows[key] = merge(rows[key], added) if key in rows else added
@@ -289,5 +293,5 @@ def _ledger_numbers(contributions: _Contributions) -> dict[str, int]:
 
 
 def _cell_numbers(counter: str, key: Key, contributions: _Contributions) -> dict[str, int]:
-    found = contributions.partials.get(counter, {}).get(key)
-    return {"count": found.count} if found else {}
+    added = contributions.added_to(counter, key)
+    return {"count": added.count} if added else {}
