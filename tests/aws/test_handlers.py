@@ -26,7 +26,7 @@ def test_a_container_makes_what_it_needs_while_it_starts(tmp_path: os.PathLike[s
     assert failed.returncode == 1
 
 
-def test_payloads_are_decoded_by_type() -> None:
+def test_our_runtime_decodes_payloads_to_structs() -> None:
     event = b'{"Records": [{"eventID": "shardId-0:1", "kinesis": {"data": "YQ==", "approximateArrivalTimestamp": 1}}]}'
     decoded = handlers.DECODERS["count_handler"](event)
     assert isinstance(decoded, KinesisEvent)

@@ -134,5 +134,5 @@ _FUNCTIONS: Final[dict[str, Callable[[], object]]] = {"count_handler": _count_fu
 # While a container starts, Lambda lends it more processor than it has afterwards: make now what the first payload needs.
 if make := _FUNCTIONS.get(os.environ.get("_HANDLER", "").rpartition(".")[2]):
     make()
-    gc.freeze()
+    gc.freeze()  # what is there by now stays for good
     gc.set_threshold(GC_THRESHOLD)

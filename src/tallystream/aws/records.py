@@ -60,7 +60,8 @@ def decode_payload(payload: bytes) -> KinesisEvent[str] | KinesisEvent[bytes]:
     """
     Decode a payload, faster than to a dict.
 
-    Small data is decoded from base64 on the way, which spares a text; large data is left to a decoder that is faster at it.
+    Small data is decoded from base64 on the way, which spares a text; large data is left to a decoder that is faster at it. All
+    of a payload goes one way, by the size of its first record: producers' records are much alike.
 
     Raises:
         msgspec.DecodeError: it is not one of Kinesis.
@@ -90,13 +91,18 @@ class Slice:
 
     def place(self, line: int) -> tuple[int, int]:
         """Return which record of the batch a line is of, and its number among that record's lines, from 0."""
-        if len(self.lines) == len(self._data):
+        if len(self.lines) == len(self._data):  # a line each, since no record has none
             return self.first_record + line, 0
         record = bisect_right(self._ends, line)
         return self.first_record + record, line - (self._ends[record - 1] if record else 0)
 
     def has_blank(self, suspects: Iterable[int]) -> bool:
-        """Return whether one of these lines is blank, and not all that its record holds."""
+        """
+        Return whether one of these lines is blank, and may be passed over: not where each record is a line.
+
+        Args:
+            suspects: the lines that were rejected, as every blank one is.
+        """
         return len(self.lines) > len(self._data) and any(_is_blank(self.lines[line]) for line in suspects)
 
     def without_blanks(self) -> "Slice":
@@ -111,13 +117,13 @@ class Slice:
 
 
 class Batch(NamedTuple):
-    """Consecutive records of one shard, in columns."""
+    """Consecutive records of one shard: of each its id and its data, and the record itself, as the runtime decoded it."""
 
     shard: str  # `000000000042` of `shardId-000000000042`
     ids: list[str]  # of each record; ends with its sequence number, as Kinesis writes it; these ascend
     data: list[str] | list[bytes]  # of each record; a str is base64
-    records: Sequence[Any]  # of which `arrival_s` makes the times; few of them are ever asked for
-    arrival_s: Callable[[Any], float]
+    records: Sequence[Any]
+    arrival_s: Callable[[Any], float]  # of a record; no column, since few arrivals are ever asked for
 
     @property
     def first(self) -> str:
@@ -222,6 +228,7 @@ def _mark_of(event_id: str) -> str:
 
 
 def _read_slice(first_record: int, data: list[bytes]) -> Slice:
+    # Where each record is a line, as a look at the first mostly tells, nothing needs to be split.
     if b"\n" not in data[0] and b"\n" not in (text := b"".join(data)):
         lines, without_ends = data, data
     else:
@@ -231,16 +238,18 @@ def _read_slice(first_record: int, data: list[bytes]) -> Slice:
     is_ascii = text.isascii()  # which no aggregate is
     if not is_ascii and _KPL_MAGIC in text:
         return _take_apart(first_record, data)
+    # Joined by nothing, text that is not ASCII may be UTF-8 though its lines are not.
     return Slice(first_record, without_ends, lines, text if is_ascii or lines is not data else None)
 
 
 def _take_apart(first_record: int, data: list[bytes]) -> Slice:
+    """Return the lines of records, each looked at by itself: aggregates undone, blank lines passed over."""
     lines_of = list(map(lines_of_record, data))
     return Slice(first_record, data, list(chain.from_iterable(lines_of)), None, list(map(len, lines_of)))
 
 
 def lines_of_record(data: bytes) -> list[bytes]:
-    """Return the lines of a record: blank ones are passed over, but for a record that holds nothing else, which is one line."""
+    """Return the lines of a record: blank ones are passed over; a record that holds nothing else is one line, as it is."""
     user_records = deaggregate(data) if data.startswith(_KPL_MAGIC) else None
     if user_records is None:
         data = _without_end(data)

@@ -264,7 +264,8 @@ class _CounterTallier:
         """
         Count a group of one text by that text, slot by slot, or by one string of slot and text: both cost less than a tuple.
 
-        None: this is not a counter by one field, or a slot or a group value is no text, or slots differ in length.
+        None: this is not a counter by one field, or a group value is no text; or, of events out of order, a slot is no text, or
+        slots differ in length.
         """
         if len(self._group) != 1:
             return None
@@ -309,6 +310,7 @@ def merge_cells(into: Cells, other: Cells) -> None:
 def _count_joined(
     texts: list[Any], slots: list[Slot], distinct_slots: Collection[Slot]
 ) -> list[tuple[tuple[Any, ...], Partial]] | None:
+    """Count texts by one string of slot and text. None: a slot or a value is no text, or slots differ in length."""
     length, *others = {len(slot) if type(slot) is str else 0 for slot in distinct_slots}
     if others or not length:
         return None
@@ -320,7 +322,7 @@ def _count_joined(
 
 
 def _runs(slots: list[Slot], distinct_slots: Collection[Slot]) -> list[tuple[Slot, int]] | None:
-    """Return the slots of a column in order of time, and the index at which each ends; None: it is not in order."""
+    """Return the slots of an ascending column, and the index at which each ends; None: it does not ascend, or mixes types."""
     if len(distinct_slots) == 1:
         return [(slots[0], len(slots))]
     if len(set(map(type, distinct_slots))) > 1:
@@ -330,6 +332,7 @@ def _runs(slots: list[Slot], distinct_slots: Collection[Slot]) -> list[tuple[Slo
     while start < len(slots):
         slot = slots[start]
         end = bisect_right(slots, slot, start)
+        # Out of order, the search ends anywhere: behind another slot, or before more of the same, which make a run too many.
         if slots[start:end].count(slot) < end - start or len(runs) == len(distinct_slots):
             return None
         runs.append((slot, end))

@@ -20,7 +20,7 @@ from tallystream.core.event_time import Slot, assign_slots, parse_event_time, sl
 from tallystream.core.expression import parse_expression
 
 EVENT_BYTES_MAX = 1024 * 1024
-_LONG_BASE64 = 1_000  # characters
+_LONG_BASE64 = 1_000  # characters, of the first of many texts much alike
 TEXT_CHARACTERS_MAX = 1_024
 """Length of a group value or an event id."""
 
@@ -111,7 +111,7 @@ class Reader:
         Args:
             lines: of one arrival time.
             arrival_ms: UTC.
-            text: the lines joined by line feeds, where it is at hand, to be spared the joining; ASCII may be joined by nothing.
+            text: the lines joined by line feeds, where it is at hand, to be spared the joining; if ASCII, perhaps by nothing.
         """
         rejections: list[Rejection] = []
         suspects = _suspects(lines, text)

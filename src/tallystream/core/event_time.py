@@ -163,7 +163,9 @@ def _read_layout(values: Sequence[object], resolution_ms: int) -> Slots | None:
 
 def _cut(values: Sequence[str], text: str, stride: int, length: int) -> tuple[list[str], Collection[str]]:
     """
-    Return the first characters of each value, and the distinct ones; of times in order, which share them, run by run.
+    Return the first characters of each value, and the distinct ones.
+
+    Times in order, of which many begin alike, take a step for each run of such; all others are cut one by one.
 
     Args:
         values: texts of one length.
@@ -177,7 +179,8 @@ def _cut(values: Sequence[str], text: str, stride: int, length: int) -> tuple[li
         slot = values[row][:length]
         end = bisect_right(values, slot, row, key=lambda value: value[:length])
         is_short = end - row < _RUN_LENGTH_MIN and end < len(values)
-        if is_short or text.count("\n" + slot, row * stride, end * stride) < end - row:  # the latter: not in order
+        # Where values are not in order, the search ends anywhere, and not all before it begin so.
+        if is_short or text.count("\n" + slot, row * stride, end * stride) < end - row:
             slots = [value[:length] for value in values]
             return slots, set(slots)
         slots += [slot] * (end - row)

@@ -96,7 +96,11 @@ class DirectSink:
                 time.sleep(POLL_S)
 
     def _commit(self, append: Append, arrival_ms: int) -> Appended | None:
-        """Store a block, in the thread, unless one before it was not stored: then nobody knows of it, and None is returned."""
+        """
+        Store a block, in the thread. None: it is not stored, since one before it was not; its sender is told of that one.
+
+        So a source's lines are stored without a gap, however many blocks were handed over before the failure was known.
+        """
         if self._has_failed:
             return None
         self._has_failed = True  # unless this goes well
