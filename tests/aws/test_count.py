@@ -4,12 +4,16 @@ import json
 from typing import Any
 
 import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
 
 from tallystream.aws.count import Counting, Delivery, Memory
-from tallystream.aws.records import Batch, pad_sequence
+from tallystream.aws.records import Batch, lines_of_record, pad_sequence
 from tallystream.aws.rows import OVERFLOW, Layout, ledger_key, read_cell_key
 from tallystream.aws.table import Admit, Below, Find, Item, Operation, PutAll, Update, perform_all
+from tallystream.core.counting import Cells, Ledger, Tallier, merge_cells
 from tallystream.core.definition_text import parse_definition
+from tallystream.core.event import Reader
 from tallystream.testing import MemoryTable, Record, batch_of
 from tests.kpl import aggregate
 
@@ -221,3 +225,32 @@ def test_the_condition_is_on_the_first_record_and_the_mark_is_the_last() -> None
     ledger = table.asked[0]
     assert isinstance(ledger, Update)
     assert (ledger.condition, ledger.assign) == (Below(pad_sequence("7")), {"hwm": pad_sequence("8")})
+
+
+# What is blank, what is UTF-8 or the beginning of an aggregate only together with the next record, and events.
+fragments = st.sampled_from(
+    [b"", b" ", b"\r", b"{", b'{"event":"\xc3', b'\xa9"}', b"\xff", b"\xf3\x89", b"\x9a\xc2"]
+) | st.sampled_from([b"\xf3\x89\x9a\xc2", events(), events("a"), events("b", "a"), '{"t":1795433580,"event":"é"}'.encode()])
+texts = st.lists(fragments, min_size=1, max_size=4).map(b"\n".join)
+
+
+@given(st.lists(texts | st.lists(texts, max_size=3).map(aggregate), min_size=1, max_size=8), st.sampled_from([1, 150, 10**6]))
+@example([b'{"event":"\xc3', b'\xa9"}'], 10**6)
+def test_a_batch_amounts_to_the_lines_of_its_records_one_by_one(data: list[bytes], slice_bytes: int) -> None:
+    definition = parse_definition(EVENTS.format(stream="", counter=""))
+    reader = Reader(definition)
+    tallier = Tallier(definition, reader)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("tallystream.aws.records._SLICE_BYTES", slice_bytes)
+        found = counting().tally(batch(*data))
+    assert found is not None
+    cells: Cells = {}
+    ledger, rejected = Ledger(), []
+    for record, of_record in enumerate(data):
+        for number, line in enumerate(lines_of_record(of_record)):
+            alone = tallier.roll_up(tallier.tally(reader.read([line], NOW_MS)))
+            merge_cells(cells, alone.cells["events"])
+            ledger = ledger.plus(alone.ledger)
+            rejected += [(record, number, each.reason, each.data) for each in alone.rejected]
+    assert (found.cells["events"], found.ledger) == (cells, ledger)
+    assert [(record, number, line.reason, line.data) for record, number, line in found.rejected] == rejected

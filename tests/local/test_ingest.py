@@ -160,6 +160,23 @@ def test_a_commit_that_fails_after_the_last_block_is_told(data: DataDirectory) -
     data.lock("tally up", 30).release()
 
 
+def test_a_commit_that_fails_after_ctrl_c_is_told(data: DataDirectory) -> None:
+    sink = DirectSink(data, DEFINITION)
+    pages = sink._stream._writer.execute("PRAGMA page_count").fetchone()[0]
+    sink._stream._writer.execute(f"PRAGMA max_page_count = {pages}")
+    before = signal.signal(signal.SIGALRM, signal.default_int_handler)
+    try:
+        with sink._stream._writer_lock:  # as if the disk were slow
+            sink.store([os.urandom(100_000).hex().encode()], None)
+            signal.setitimer(signal.ITIMER_REAL, 0.1)
+            with pytest.raises(KeyboardInterrupt):
+                sink.finish()
+    finally:
+        signal.signal(signal.SIGALRM, before)
+    with pytest.raises(StorageError, match="disk is full"):
+        sink.close()
+
+
 def test_nothing_is_stored_behind_a_block_that_was_not(data: DataDirectory, sink: DirectSink) -> None:
     pages = sink._stream._writer.execute("PRAGMA page_count").fetchone()[0]
     sink._stream._writer.execute(f"PRAGMA max_page_count = {pages}")

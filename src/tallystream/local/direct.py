@@ -111,6 +111,7 @@ class DirectSink:
     def _settle(self, under_way_max: int = 0) -> None:
         """Wait until so many commits at most are under way. Raises as `store`; then none is."""
         while len(self._storing) > under_way_max:
+            wait([self._storing[0]])  # where a Ctrl-C leaves all of them to `close`, which tells of one that fails
             try:
                 fate = self._storing.popleft().result()
                 if fate is not None and fate.source_position is not None:
