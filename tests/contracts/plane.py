@@ -3,6 +3,7 @@
 import json
 from base64 import b64encode
 from collections.abc import Callable
+from contextlib import ExitStack, closing
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -81,12 +82,13 @@ class LocalPlane:
     def __init__(self, directory: Path, definition: Definition = DEFINITION, *, stores_tallies: bool = False) -> None:
         self.directory = directory
         self.stores_tallies = stores_tallies
-        self.store = SQLiteCounterStore(directory / "counters.db")
+        self._open = ExitStack()
+        self.store = self._open.enter_context(closing(SQLiteCounterStore(directory / "counters.db")))
         self.declare(definition)
 
     def declare(self, definition: Definition, now_ms: int = NOW_MS) -> list[Any]:
         self.definition = definition
-        self.stream = SQLiteStream(self.directory / "stream.db", definition.stream)
+        self.stream = self._open.enter_context(closing(SQLiteStream(self.directory / "stream.db", definition.stream)))
         self.generations = self.store.declare(definition, self.store.positions(), now_ms)
         self.step = CountStep(self.stream, self.store, definition)
         self.reader = Reader(definition)
@@ -110,8 +112,7 @@ class LocalPlane:
         return values(self, window_ms, counter)
 
     def close(self) -> None:
-        self.store.close()
-        self.stream.close()
+        self._open.close()
 
 
 class Sequences:
