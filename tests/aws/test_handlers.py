@@ -3,9 +3,13 @@
 import os
 import subprocess
 import sys
+from pathlib import Path
+
+import msgspec
 
 from tallystream.aws import handlers
 from tallystream.aws.records import KinesisEvent
+from tests.contracts.plane import DEFINITION
 
 
 def test_the_count_function_imports_no_sdk_and_nothing_of_the_other_planes() -> None:
@@ -24,6 +28,16 @@ def test_a_container_makes_what_it_needs_while_it_starts(tmp_path: os.PathLike[s
     )
     assert "definition.json" in failed.stderr  # it was asked for at once, not by the first payload
     assert failed.returncode == 1
+
+
+def test_a_container_keeps_the_garbage_collector_from_payloads(tmp_path: Path) -> None:
+    (tmp_path / "definition.json").write_bytes(msgspec.json.encode(DEFINITION))
+    aws = {"AWS_REGION": "eu-west-1", "AWS_ACCESS_KEY_ID": "a", "AWS_SECRET_ACCESS_KEY": "b", "TALLY_TABLE": "counters"}
+    handler = {"_HANDLER": "tallystream.aws.handlers.count_handler", "LAMBDA_TASK_ROOT": str(tmp_path)}
+    program = "import gc, tallystream.aws.handlers; print(gc.get_threshold()[0], gc.get_freeze_count() > 0)"
+    command = [sys.executable, "-c", program]
+    done = subprocess.run(command, env={**os.environ, **aws, **handler}, check=True, capture_output=True, text=True)
+    assert done.stdout.split() == [str(handlers.GC_THRESHOLD), "True"]
 
 
 def test_our_runtime_decodes_payloads_to_structs() -> None:

@@ -4,6 +4,7 @@ import json
 import os
 import pty
 import signal
+import socket
 import sqlite3
 import subprocess
 import tomllib
@@ -315,6 +316,24 @@ def test_the_demo_fills_its_charts_goes_on_and_ends_with_ctrl_c(tmp_path: Path) 
         "1h",
     )
     assert "page view" in listed.stdout
+
+
+def test_whoever_stops_a_pipe_twice_is_told_that_it_cannot_be_read_again(directory: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        command = [*TALLY, "ingest", "-", "--url", f"http://127.0.0.1:{silent.getsockname()[1]}"]
+        with subprocess.Popen(
+            command, cwd=directory, env=tally_environment(), stdin=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        ) as process:
+            assert process.stdin is not None
+            process.stdin.write('{"event": "a"}\n')
+            process.stdin.flush()
+            connection, _ = silent.accept()
+            with connection:  # which never answers
+                process.send_signal(signal.SIGINT)
+                process.send_signal(signal.SIGTERM)
+                _, said = process.communicate(timeout=30)
+    assert process.returncode == 1
+    assert "the last of what was read may not be stored, and a pipe cannot be read again" in said
 
 
 def test_the_progress_bar_on_a_terminal(directory: Path) -> None:

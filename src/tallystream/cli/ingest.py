@@ -67,7 +67,10 @@ def ingest(
         _summarise(sink, outcomes, time.monotonic() - started_s)
         rejected = sum(sink.rejected.values())
     except KeyboardInterrupt:
-        click.echo("tally: stopped; run it again and it goes on where it stopped", err=True)
+        if any(isinstance(source, PipeSource) and source.is_stopped for source in sources):
+            click.echo("tally: stopped; the last of what was read may not be stored, and a pipe cannot be read again", err=True)
+        else:
+            click.echo("tally: stopped; run it again and it goes on where it stopped", err=True)
         ctx.exit(1)
     finally:
         sink.close()
