@@ -3,6 +3,7 @@
 import statistics
 import time
 from collections.abc import Callable, Sequence
+from importlib import import_module
 from typing import NamedTuple
 
 RUNS = 7
@@ -15,6 +16,12 @@ class Row(NamedTuple):
     measured: str
     target: str
     met: bool
+
+
+def run_benchmark(name: str) -> list[Row]:
+    """Run a benchmark, the module of that name, and return what it measured."""
+    rows: list[Row] = import_module(f"benchmarks.{name}").run()
+    return rows
 
 
 def alternate(contestants: Sequence[Callable[[], object]], runs: int = RUNS) -> list[list[float]]:
