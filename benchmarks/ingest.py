@@ -32,9 +32,9 @@ def run() -> list[Row]:
             data = root / f"data-{number}"
             command = [*TALLY, "ingest", "events.ndjson", "--config", "tally.toml", "--data", str(data)]
             done = subprocess.run(command, cwd=root, env=tally_environment(), capture_output=True, text=True, check=True)
-            found = re.search(rf"{EVENTS:,} events in ([\d.]+) s", done.stdout + done.stderr)
+            found = re.search(rf"{EVENTS:,} events in [\d.]+ s \(([\d,]+)/s\)", done.stdout + done.stderr)
             assert found, done.stdout + done.stderr
-            rates.append(EVENTS / float(found[1]))
+            rates.append(float(found[1].replace(",", "")))
             ratios.append(rates[-1] / hot_path(lines))
     rate, ratio = statistics.median(rates), statistics.median(ratios)
     return [
