@@ -12,7 +12,7 @@ import msgspec
 
 from tallystream.core.alarm import State, Transition
 from tallystream.local import outbox
-from tallystream.local.sqlite import check_format, connect, ensure_schema, storage_errors, transaction
+from tallystream.local.sqlite import connect_both, storage_errors, transaction
 from tallystream.ports.alarms import (
     Acknowledgement,
     AlarmChange,
@@ -58,12 +58,7 @@ class SQLiteAlarmStore:
             new_id: makes the ids of messages.
         """
         self.path = path
-        self._writer = connect(path, read_only=read_only)
-        if not read_only:
-            ensure_schema(self._writer, path, "alarms.sql", _FORMAT)
-        self._reader = connect(path, read_only=True)
-        if read_only:
-            check_format(self._reader, path, _FORMAT)
+        self._writer, self._reader = connect_both(path, "alarms.sql", _FORMAT, read_only=read_only)
         self._writer_lock = threading.Lock()
         self._reader_lock = threading.Lock()
         self._new_id = new_id

@@ -10,7 +10,7 @@ from tallystream.core.counting import Delivery, Ledger, Tally, group_values
 from tallystream.core.definition import Counter, Definition, Stream, fingerprint
 from tallystream.core.group import GroupValue
 from tallystream.local.expiry import Expiry
-from tallystream.local.sqlite import check_format, connect, ensure_schema, snapshot, storage_errors, transaction
+from tallystream.local.sqlite import connect_both, snapshot, storage_errors, transaction
 from tallystream.local.tally_writer import ALL_TIME, OutdatedError, TallyWriter, read_partial
 from tallystream.ports.counters import Cell, Change, Generation, Reasons, RejectedEvent
 
@@ -32,12 +32,7 @@ class SQLiteCounterStore:
     def __init__(self, path: Path, *, read_only: bool = False) -> None:
         self.path = path
         # What a loss of power takes is counted again from the stream, whose commits are durable; see `sync`.
-        self._writer = connect(path, read_only=read_only, is_durable=False)
-        if not read_only:
-            ensure_schema(self._writer, path, "counters.sql", _FORMAT)
-        self._reader = connect(path, read_only=True)
-        if read_only:
-            check_format(self._reader, path, _FORMAT)
+        self._writer, self._reader = connect_both(path, "counters.sql", _FORMAT, read_only=read_only, is_durable=False)
         self._writer_lock = threading.Lock()
         self._reader_lock = threading.RLock()
         self._tallies = TallyWriter(self._writer)

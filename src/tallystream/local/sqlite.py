@@ -2,7 +2,7 @@
 
 import sqlite3
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from importlib import resources
 from pathlib import Path
 from urllib.parse import quote
@@ -48,7 +48,29 @@ def connect(path: Path, *, read_only: bool = False, is_durable: bool = True) -> 
         return connection
 
 
-def ensure_schema(connection: sqlite3.Connection, path: Path, schema: str, version: int) -> None:
+def connect_both(
+    path: Path, schema: str, version: int, *, read_only: bool = False, is_durable: bool = True
+) -> tuple[sqlite3.Connection, sqlite3.Connection]:
+    """
+    Return a connection that writes, and one that reads; the writer is to be closed last.
+
+    The tables of a new database are made from a schema file of this package.
+
+    Raises:
+        StorageError: the file cannot be opened, or is of another version; then none is open.
+    """
+    with ExitStack() as opened:
+        writer = opened.enter_context(closing(connect(path, read_only=read_only, is_durable=is_durable)))
+        if read_only:
+            _check_format(writer, path, version)
+        else:
+            _ensure_schema(writer, path, schema, version)
+        reader = connect(path, read_only=True)
+        opened.pop_all()
+    return writer, reader
+
+
+def _ensure_schema(connection: sqlite3.Connection, path: Path, schema: str, version: int) -> None:
     """Create the tables of a new database from a schema file of this package; refuse a database of another version."""
     with transaction(connection, path):
         found = connection.execute("PRAGMA user_version").fetchone()[0]
@@ -62,7 +84,7 @@ def ensure_schema(connection: sqlite3.Connection, path: Path, schema: str, versi
         connection.execute(f"PRAGMA user_version = {version}")
 
 
-def check_format(connection: sqlite3.Connection, path: Path, version: int) -> None:
+def _check_format(connection: sqlite3.Connection, path: Path, version: int) -> None:
     """Refuse a database of another version, also one that is opened to be read only."""
     with storage_errors(path):
         found = connection.execute("PRAGMA user_version").fetchone()[0]

@@ -12,7 +12,7 @@ import zstandard
 from tallystream.core.chunk_tally import ChunkTally, StoredTally
 from tallystream.core.definition import Stream as StreamDefinition
 from tallystream.core.errors import StorageError
-from tallystream.local.sqlite import check_format, connect, ensure_schema, storage_errors, transaction
+from tallystream.local.sqlite import connect_both, storage_errors, transaction
 from tallystream.ports.stream import Append, Appended, Chunk, Packed, ShardState, SourcePosition
 
 _FORMAT = 3  # of the file: one more with each change of stream.sql
@@ -47,12 +47,7 @@ class SQLiteStream:
         self._shards = definition.shards
         self._next_shard = 0
         self._compressors = _Compressors()
-        self._writer = connect(path, read_only=read_only)
-        if not read_only:
-            ensure_schema(self._writer, path, "stream.sql", _FORMAT)
-        self._reader = connect(path, read_only=True)
-        if read_only:
-            check_format(self._reader, path, _FORMAT)
+        self._writer, self._reader = connect_both(path, "stream.sql", _FORMAT, read_only=read_only)
         self._writer_lock = threading.Lock()
         self._reader_lock = threading.Lock()
 
