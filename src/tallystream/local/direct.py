@@ -91,6 +91,8 @@ class DirectSink:
         self._unmeasured_events += len(lines)
         if self._unmeasured_events > self._backlog_events_max // 16:
             self._unmeasured_events = 0
+            if self._backlog() + _COMMITS_MAX * len(lines) > self._backlog_events_max:
+                self._settle()  # or what is under way would come on top
             while self._backlog() > self._backlog_events_max:
                 self._counting.ensure()
                 time.sleep(POLL_S)
